@@ -1,0 +1,1 @@
+"""What surrounds the processes: the command line, the local stack, replay."""

@@ -1,0 +1,1 @@
+"""The local stack: embedded broker, supervisor, ports."""

@@ -1,0 +1,1 @@
+"""Tensors in, tensors out; a model holds no session."""

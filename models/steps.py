@@ -1,0 +1,152 @@
+"""What goes into a model step and what comes out: the vocabulary between streams and models.
+
+Knows items, works and findings as plain values; leaves tensors to transformer.py and what a finding means for users to
+streams/pipeline.py. A model holds no session: state goes in and comes out.
+Next: models/transformer.py
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input record of a session, as a model sees it."""
+
+    position: int
+    """Records of the session before this one."""
+    text: str
+    timestamp_us: int
+    """Event time, microseconds since the epoch."""
+    speaker: str = ""
+    """chat: who speaks; else empty."""
+    name: str = ""
+    """metrics: the series (name and sorted attributes); else empty."""
+    value: float = 0.0
+    """metrics: the point; else 0."""
+    wants_label: bool = False
+    """The event-time tick: a partial label of the segment being read is due after this item."""
+    wants_state: bool = False
+    """Sampled: report representation and attention after this item."""
+    wants_document: bool = False
+    """The document state is due (periodic, in event time)."""
+    ends_session: bool = False
+    """Nothing follows: settle what is held back, close every span."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """All pending items of one session, in order, and the state they meet."""
+
+    session: str
+    """Names the session's cache, `modality/session_id`."""
+    state: Any
+    """What the model returned last time; None for a new session."""
+    items: Sequence[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A new segment begins at `position`."""
+
+    kind: str
+    """sentence, paragraph or topic."""
+    position: int
+    text_offset: int
+    """Characters of the session's text before the new segment."""
+    confidence: float
+    detected_by: str
+    """rule or model."""
+    context_before: str = ""
+    context_after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A label or a value for a span of items; of a segment still open (`is_final` False) or closed."""
+
+    task: str
+    span_start: int
+    span_end: int
+    is_final: bool
+    label: str | None = None
+    confidence: float | None = None
+    """Calibrated probability that the label is right."""
+    value: float | None = None
+    output: dict[str, Any] = field(default_factory=dict)
+    """Task-specific, JSON: all class probabilities, nats and tokens, the template's text; `level` is document for a whole session."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelState:
+    """The representation of one span of one level."""
+
+    level: str
+    """token, sentence, paragraph, topic or document."""
+    span_start: int
+    span_end: int
+    representation: tuple[float, ...]
+    attention_weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """What one item decided, in the order it was decided."""
+
+    position: int
+    first_token_id: int = -1
+    """Id of the item's first model token, -1 where it has none."""
+    findings: tuple[Boundary | Answer | LevelState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """The session's new state and one ItemResult per item; or the error that only this session met."""
+
+    state: Any
+    items: tuple[ItemResult, ...] = ()
+    error: Exception | None = None
+    """Set when this session's own data failed: its state is unchanged then, and other sessions of the step are not touched."""
+    cache_hit: bool = True
+    """False when the cache had to be rebuilt by prefill."""
+    encode_ms: float = 0.0
+    """Time of the trunk for the whole step this session shared."""
+    update_ms: float = 0.0
+    """Time of the hierarchy and heads for this session."""
+    buffer_tokens: int = 0
+    """Tokens in the window after the step."""
+
+
+class SessionModel(Protocol):
+    """What streams/inference.py needs of a model of any modality."""
+
+    version: str
+
+    def step(self, works: Sequence[Work]) -> list[StepResult]:
+        """One StepResult per Work, in order. Never raises for one session's data: see StepResult.error."""
+        ...
+
+    def close(self, work: Work) -> StepResult:
+        """Close an idle session with no new item: findings in a single ItemResult at its last position (work.items is empty)."""
+        ...
+
+    def pack(self, state: Any) -> bytes:
+        """State to bytes (below 16 KB for text), stable: the same state gives the same bytes."""
+        ...
+
+    def unpack(self, data: bytes) -> Any: ...
+
+    def drop(self, session: str) -> None:
+        """Forget what can be recomputed of a session (its cache)."""
+        ...
+
+    def rebuild(self, session: str, state: Any) -> None:
+        """Recompute the session's cache from its state now (recovery action)."""
+        ...
+
+    def reset(self, state: Any) -> Any:
+        """The state with an empty window, its counters kept (recovery action when the window itself is bad)."""
+        ...
+
+    def cache_bytes(self) -> int: ...

@@ -1,0 +1,1 @@
+"""The contracts: all that two processes must agree on."""

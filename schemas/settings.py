@@ -1,0 +1,111 @@
+"""Settings: one frozen dataclass per package, filled from defaults, strata.toml, the environment and flags, in that order.
+
+Knows names and types; leaves meaning to each package's config.py. Only `__main__` and deploy/cli.py pass the environment in.
+
+A field `max_tokens` of a dataclass loaded with section "buffer" is `[buffer] max_tokens` in the file and
+`STRATA_BUFFER_MAX_TOKENS` in the environment; without a section it is `max_tokens` and `STRATA_MAX_TOKENS`.
+"""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from schemas.errors import SettingError
+
+T = TypeVar("T")
+TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+def load(
+    cls: type[T],
+    environ: Mapping[str, str],
+    toml_path: str | Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    section: str = "",
+) -> T:
+    """An instance of dataclass `cls`: flags (those not None) win over the environment, that over the file, that over defaults.
+
+    A field that is itself a dataclass is a section of that name. Raises SettingError naming the setting, the value seen and what was wanted.
+    """
+    table = read_toml(toml_path) if toml_path else {}
+    return _fill(cls, environ, table, flags or {}, section)
+
+
+def toml_path(environ: Mapping[str, str]) -> Path | None:
+    """`$STRATA_CONFIG`, else ./strata.toml when there is one."""
+    named = environ.get("STRATA_CONFIG")
+    if named:
+        return Path(named)
+    return Path("strata.toml") if Path("strata.toml").is_file() else None
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The whole file. Names may be written plain (`kafka_bootstrap`) or as in the environment (`STRATA_KAFKA_BOOTSTRAP`)."""
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise SettingError(f"settings file {path}: {problem.strerror}; create it or unset STRATA_CONFIG") from problem
+    except tomllib.TOMLDecodeError as problem:
+        raise SettingError(f"settings file {path} is not TOML: {problem}; mend that line") from problem
+    return {k.removeprefix("STRATA_").lower(): v for k, v in table.items()}
+
+
+def variable(section: str, name: str) -> str:
+    """The environment variable of a setting."""
+    return "_".join(("STRATA", *(p for p in (section, name) if p))).upper()
+
+
+def _fill(cls: type[T], environ: Mapping[str, str], table: Mapping[str, Any], flags: Mapping[str, Any], section: str) -> T:
+    values, hints = {}, typing.get_type_hints(cls)
+    own = table.get(section, {}) if section else table
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        kind = hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            values[field.name] = _fill(kind, environ, table, flags.get(field.name) or {}, field.name)  # type: ignore[arg-type]
+        elif flags.get(field.name) is not None:
+            values[field.name] = _convert(flags[field.name], kind, field.name, "flag")
+        elif variable(section, field.name) in environ:
+            name = variable(section, field.name)
+            values[field.name] = _convert(environ[name], kind, name, "environment")
+        elif field.name in own:
+            values[field.name] = _convert(own[field.name], kind, f"[{section}] {field.name}" if section else field.name, "settings file")
+    return cls(**values)
+
+
+def _convert(value: Any, kind: Any, name: str, where: str) -> Any:
+    """Text or TOML value -> the field's type."""
+    args = typing.get_args(kind)
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None or value == "":
+            return None
+        kind = next(a for a in args if a is not type(None))
+        origin, args = typing.get_origin(kind), typing.get_args(kind)
+    try:
+        if origin is typing.Literal:
+            if value not in args:
+                raise ValueError("one of " + ", ".join(map(str, args)))
+            return value
+        if kind is bool:
+            if isinstance(value, bool):
+                return value
+            if str(value).lower() in TRUE | FALSE:
+                return str(value).lower() in TRUE
+            raise ValueError("true or false")
+        if kind is Path:
+            return Path(str(value))
+        if origin is tuple:
+            items = value.split(",") if isinstance(value, str) else value
+            return tuple(_convert(i.strip() if isinstance(i, str) else i, args[0], name, where) for i in items if i != "")
+        if origin is dict or kind is dict:
+            if not isinstance(value, dict):
+                raise ValueError("a table")
+            return value
+        return kind(value)
+    except (TypeError, ValueError) as problem:
+        wanted = str(problem) if origin is typing.Literal or kind is bool else getattr(kind, "__name__", str(kind))
+        raise SettingError(f"setting {name} ({where}): got {value!r}, wanted {wanted}") from problem

@@ -1,0 +1,1 @@
+"""Topics in, ClickHouse out, and what reads it."""

@@ -1,0 +1,1 @@
+"""One worker: topics in, topics out."""
