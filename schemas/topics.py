@@ -1,0 +1,58 @@
+"""The topics: name, direction, record, retention; and the changelogs of the session tables.
+
+Knows names and settings of topics; leaves clients to streams, sinks and deploy. All topics have the same number of partitions, so
+that a session's key falls on the same partition number everywhere.
+"""
+
+from dataclasses import dataclass, field
+
+DAY_MS = 24 * 3600 * 1000
+APP_ID = "strata"
+SINK_GROUP = "strata-sink"
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic as the contract names it, without prefix."""
+
+    name: str
+    direction: str
+    """in, out or changelog."""
+    record: str | None
+    """Name of the record's schema file; None where the bytes are not ours."""
+    configs: dict[str, str] = field(default_factory=dict)
+
+
+def _kept(days: int) -> dict[str, str]:
+    return {"retention.ms": str(days * DAY_MS), "max.message.bytes": str(MAX_MESSAGE_BYTES)}
+
+
+INPUTS = tuple(Topic(name, "in", name, _kept(7)) for name in ("tokens", "logs", "chat", "metrics", "labels", "requests"))
+OUTPUTS = tuple(
+    Topic(name.replace("_", "-"), "out", name, _kept(7))
+    for name in ("input_stream", "predictions", "boundaries", "model_state", "performance", "failures")
+)
+TRACES = Topic("traces", "out", None, _kept(2))
+DEAD_LETTER = Topic("dead-letter", "out", None, _kept(30))
+TOPICS = (*INPUTS, *OUTPUTS, TRACES, DEAD_LETTER)
+
+SESSION_TABLES = {modality: f"sessions-{modality}" for modality in ("tokens", "logs", "chat", "metrics")}
+"""Modality -> name of its session table."""
+
+
+def app_id(prefix: str = "") -> str:
+    """Consumer group of the workers; a prefix keeps several deployments on one broker apart."""
+    return prefix + APP_ID
+
+
+def changelogs(prefix: str = "") -> tuple[Topic, ...]:
+    """Compacted topics the session tables are recovered from; full names."""
+    compact = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_MESSAGE_BYTES), "segment.ms": str(DAY_MS)}
+    return tuple(Topic(f"{app_id(prefix)}-{table}-changelog", "changelog", None, compact) for table in SESSION_TABLES.values())
+
+
+def all_topics(prefix: str = "") -> tuple[Topic, ...]:
+    """Every topic that must exist before a worker starts, with full names."""
+    named = tuple(Topic(prefix + t.name, t.direction, t.record, t.configs) for t in TOPICS)
+    return named + changelogs(prefix)
