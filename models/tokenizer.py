@@ -66,7 +66,7 @@ class WordTokenizer:
         self._token_bytes = [self._bytes_of(i) for i in range(self.vocab_size)]
 
     def _bytes_of(self, token_id: int) -> bytes:
-        return b"" if token_id < len(SPECIALS) else bytes(BYTES[c] for c in self.tokenizer.id_to_token(token_id))
+        return b"" if token_id < len(SPECIALS) else bytes(BYTES[c] for c in self.tokenizer.id_to_token(token_id) or "")
 
     def encode(self, text: str) -> list[int]:
         """Ids of a whole text."""

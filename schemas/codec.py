@@ -167,7 +167,7 @@ def _read_avro(name: str, value: bytes, start: int, writer: Any, reader: Any) ->
     body = io.BytesIO(value)
     body.seek(start)
     try:
-        record = fastavro.schemaless_reader(body, writer, reader)
+        record: dict[str, Any] = fastavro.schemaless_reader(body, writer, reader)  # type: ignore[assignment]
     except fastavro.read.SchemaResolutionError as problem:
         raise UnknownSchemaError(f"{name}: its schema cannot be read as {name}.avsc: {problem}") from problem
     except Exception as problem:  # fastavro raises whatever the bytes run into: EOFError, IndexError, UnicodeDecodeError, ...

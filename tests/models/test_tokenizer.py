@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from models.tokenizer import SPECIALS, load_tokenizer, split_words, train_tokenizer
 
 TOKENIZER = load_tokenizer(Path(__file__).parents[2] / "models/weights/text-small/tokenizer.json")
-ODD = ["", " ", "\n\n\n\n\n\n", "a" * 100, "\ud800 lone", "👩‍🔬é\u0301", "مرحبا", "<bos><eot>", "\x00\x01", "don't  say 'tis\t\tso_far__12345"]
+ODD = [
+    "",
+    " ",
+    "\n\n\n\n\n\n",
+    "a" * 100,
+    "\ud800 lone",
+    "👩‍🔬é\u0301",
+    "مرحبا",
+    "<bos><eot>",
+    "\x00\x01",
+    "don't  say 'tis\t\tso_far__12345",
+]
 
 
 @pytest.mark.parametrize("text", ODD)
