@@ -1,0 +1,143 @@
+"""The broker's jars: a locked list, fetched once from Maven Central into a cache that all stacks share, checked by hash.
+
+Knows coordinates, hashes and the cache; leaves starting Java to broker.py. jgo (PythonResolver) does the Maven part.
+`python -m deploy.local.jars --lock VERSION` resolves anew and prints the list for kafka_jars.txt.
+Next: deploy/local/java.py
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import fcntl
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jgo.maven import MavenContext
+
+from deploy.errors import DownloadError
+
+LOCK_FILE = Path(__file__).with_name("kafka_jars.txt")
+LOGGER = "org.slf4j:slf4j-simple:1.7.36"
+ATTEMPTS = 5
+PARALLEL = 6
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total)."""
+
+
+@dataclass(frozen=True)
+class Jar:
+    """One locked artifact."""
+
+    group: str
+    name: str
+    version: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.group}:{self.name}:{self.version}"
+
+
+def locked_jars() -> list[Jar]:
+    """The jars of kafka_jars.txt."""
+    jars = []
+    for line in LOCK_FILE.read_text(encoding="utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            coordinate, digest = line.split()
+            group, name, version = coordinate.split(":")
+            jars.append(Jar(group, name, version, digest.removeprefix("sha256:")))
+    return jars
+
+
+def kafka_version(jars: list[Jar]) -> str:
+    """The version of Apache Kafka that is locked."""
+    return next(j.version for j in jars if j.name == "kafka_2.13")
+
+
+def fetch(cache_dir: Path, progress: Progress, pause: Callable[[float], None] = time.sleep) -> list[Path]:
+    """Paths of all jars, in lock order; what is missing is fetched. Safe when several processes ask at once.
+
+    Raises DownloadError when a jar cannot be had after some tries.
+    """
+    jars = locked_jars()
+    context = MavenContext(repo_cache=cache_dir / "maven", timeout=60)
+    stamp = cache_dir / f"kafka-{kafka_version(jars)}-{_digest(LOCK_FILE)[:12]}.checked"
+    paths = [_path(context, jar) for jar in jars]
+    if stamp.exists() and all(p.exists() for p in paths):
+        return paths
+    with _locked(cache_dir / "fetch.lock"):
+        missing = [jar for jar, path in zip(jars, paths) if not path.exists() or _digest(path) != jar.sha256]
+        progress("jars", len(jars) - len(missing), len(jars))
+        with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+            running = [pool.submit(_fetch_one, context, jar, pause) for jar in missing]
+            for done, future in enumerate(concurrent.futures.as_completed(running), 1):
+                future.result()
+                progress("jars", len(jars) - len(missing) + done, len(jars))
+        stamp.touch()
+    return paths
+
+
+def _path(context: MavenContext, jar: Jar) -> Path:
+    path = context.project(jar.group, jar.name).at_version(jar.version).artifact().cached_path
+    assert path is not None
+    return path
+
+
+def _fetch_one(context: MavenContext, jar: Jar, pause: Callable[[float], None]) -> None:
+    """Download one jar and check it, with growing pauses between tries."""
+    artifact = context.project(jar.group, jar.name).at_version(jar.version).artifact()
+    path = _path(context, jar)
+    problem: Exception | str = "not tried"
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            pause(min(2.0**attempt, 15.0))
+        path.unlink(missing_ok=True)  # jgo leaves a cut-off file behind and never replaces one
+        try:
+            context.resolver.download(artifact)
+        except Exception as error:  # requests, checksum and repository errors of jgo have no common class
+            problem = error
+            continue
+        seen = _digest(path)
+        if seen == jar.sha256:
+            return
+        problem = f"SHA-256 is {seen}, locked is {jar.sha256}"
+    path.unlink(missing_ok=True)
+    raise DownloadError(f"{jar}: {problem} ({ATTEMPTS} tries); is Maven Central reachable from here? Run the same command again to go on")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def lock(version: str, cache_dir: Path) -> str:
+    """The text of kafka_jars.txt for a version of Apache Kafka, resolved anew."""
+    context = MavenContext(repo_cache=cache_dir / "maven", timeout=60)
+    wanted = [context.create_dependency(f"org.apache.kafka:kafka_2.13:{version}"), context.create_dependency(LOGGER)]
+    inputs, transitive = context.resolver.resolve(wanted)
+    lines = []
+    for dependency in sorted((*inputs, *transitive), key=str):
+        artifact = dependency.artifact
+        lines.append(f"{artifact.groupId}:{artifact.artifactId}:{artifact.version} sha256:{_digest(artifact.resolve())}")
+    head = f"# Apache Kafka {version} (KRaft broker) and a console logger: every jar and its SHA-256. Written by `python -m deploy.local.jars --lock`."
+    return "\n".join((head, *lines, ""))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lock", metavar="VERSION", required=True)
+    parser.add_argument("--cache-dir", type=Path, default=Path.home() / ".cache" / "strata")
+    chosen = parser.parse_args()
+    sys.stdout.write(lock(chosen.lock, chosen.cache_dir))

@@ -1,0 +1,69 @@
+"""Does a server answer? The broker by Kafka's own protocol, the sink over HTTP, a worker by its ready file.
+
+Knows how to ask once; leaves asking again and giving up to the caller.
+Next: deploy/local/supervisor.py
+"""
+
+import asyncio
+import json
+import logging
+import socket
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+ASK_TIMEOUT_S = 3.0
+
+
+def port_answers(host: str, port: int) -> bool:
+    """Does anything accept a connection?"""
+    try:
+        with socket.create_connection((host, port), timeout=1.0):
+            return True
+    except OSError:
+        return False
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """The first host and port of a bootstrap list; the port defaults to 9092."""
+    host, _, port = address.split(",")[0].strip().rpartition(":")
+    return (host, int(port)) if host and port.isdigit() else (address, 9092)
+
+
+def kafka_nodes(bootstrap: str) -> int | None:
+    """How many brokers the cluster names (ApiVersions and metadata through the client), None when nobody answers."""
+    if not port_answers(*split_address(bootstrap)):
+        return None
+    return asyncio.run(_kafka_nodes(bootstrap))
+
+
+async def _kafka_nodes(bootstrap: str) -> int | None:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs an error for every try before the broker is up
+    client = AIOKafkaClient(bootstrap_servers=bootstrap, client_id="strata-probe", request_timeout_ms=int(ASK_TIMEOUT_S * 1000))
+    try:
+        await asyncio.wait_for(client.bootstrap(), ASK_TIMEOUT_S)
+        return len(client.cluster.brokers()) or None
+    except (KafkaError, OSError, TimeoutError):
+        return None
+    finally:
+        await client.close()
+
+
+def http_says_ok(host: str, port: int) -> bool:
+    """Does ClickHouse's ping answer `Ok.`?"""
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}/", timeout=ASK_TIMEOUT_S) as answer:
+            return answer.read(16).strip() == b"Ok."
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def ready_file_pid(path: Path) -> int | None:
+    """The pid that a ready file names, None without a readable one."""
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
