@@ -18,11 +18,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The bootstrap address of a real Kafka broker, started once a run on a free port; its jars are kept in the user's cache."""
     folder = tmp_path_factory.mktemp("broker")
     cache = embedded.default_cache_dir(os.environ)
-    one = embedded.assemble(folder, ports.free_port(), cache, os.environ, print)
+    one = embedded.assemble(folder, ports.free_port(), cache, os.environ, lambda what, done, total: None)
     kafka_server.prepare(one)
     process = embedded.start_until_ready(one, cache, folder / "server.log")
     yield one.bootstrap
-    processes.stop_all([process], 10.0)
+    processes.stop(process, 10.0)
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def record(broker: Broker, cache_dir: Path, say: Callable[[str], None]) -> Path 
         except subprocess.TimeoutExpired:
             return None
         finally:
-            processes.stop_all([process], 1.0)
+            processes.stop(process, 1.0)
         if not made.exists():
             return None
         os.replace(made, file)

@@ -19,6 +19,7 @@ from deploy.errors import NotReadyError, StackError
 from deploy.local import aot, jars, kafka_server, ports, probe, processes
 from deploy.local.java import find_java
 from deploy.local.kafka_server import Broker
+from deploy.local.progress import Progress
 
 READY_S = 90.0
 STOP_S = 10.0
@@ -36,17 +37,13 @@ def assemble(
     port: int,
     cache_dir: Path,
     environ: Mapping[str, str],
-    say: Callable[[str], None],
+    count: Callable[[str, int, int], None],
     controller_port: int = 0,
     host: str = kafka_server.HOST,
 ) -> Broker:
-    """A Broker whose Java is found and whose jars are there. Downloads what is missing; starts nothing."""
+    """A Broker whose Java is found and whose jars are there. Downloads what is missing, telling `count` (what, done, total); starts nothing."""
     java = find_java(environ)
-
-    def progress(what: str, done: int, total: int) -> None:
-        say(f"Apache Kafka {jars.kafka_version(jars.locked_jars())}: {done} of {total} {what}")
-
-    files = jars.fetch(cache_dir, progress)
+    files = jars.fetch(cache_dir, count)
     return Broker(data_dir.resolve(), port, controller_port or ports.free_port({port}), java, tuple(files), host)
 
 
@@ -62,7 +59,9 @@ def wait_ready(broker: Broker, process: subprocess.Popen[bytes], log: Path, pati
         if process.poll() is not None:
             raise NotReadyError(f"the broker ended with status {process.returncode}; last lines of {log}:\n{tail(log)}")
         if time.monotonic() > deadline:
-            raise NotReadyError(f"the broker on {broker.bootstrap} does not answer after {patience_s:.0f} s; last lines of {log}:\n{tail(log)}")
+            raise NotReadyError(
+                f"the broker on {broker.bootstrap} does not answer after {patience_s:.0f} s; last lines of {log}:\n{tail(log)}"
+            )
         time.sleep(0.1)
 
 
@@ -80,7 +79,7 @@ def start_until_ready(broker: Broker, cache_dir: Path, log: Path) -> subprocess.
     try:
         wait_ready(broker, process, log)
     except BaseException as problem:
-        processes.stop_all([process], STOP_S)
+        processes.stop(process, STOP_S)
         stale = aot.usable(broker, cache_dir)
         if not isinstance(problem, NotReadyError) or stale is None:
             raise
@@ -91,7 +90,9 @@ def start_until_ready(broker: Broker, cache_dir: Path, log: Path) -> subprocess.
 
 def main(argv: list[str], environ: Mapping[str, str]) -> int:
     """The command line of one broker."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.local.broker", description="Run an embedded Apache Kafka broker in the foreground.")
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.local.broker", description="Run an embedded Apache Kafka broker in the foreground."
+    )
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the broker, kept between starts")
     parser.add_argument("--port", type=int, default=9092, help="where clients connect; 0 takes a free one (default %(default)s)")
     parser.add_argument("--controller-port", type=int, default=0, help="0, the default, takes a free one")
@@ -99,9 +100,8 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     parser.add_argument("--prepare", action="store_true", help="fetch the jars and record the start cache, then end")
     chosen = parser.parse_args(argv)
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
+    progress = Progress()
+    say = progress.line
     process: subprocess.Popen[bytes] | None = None
 
     def stop(number: int, frame: object) -> None:
@@ -113,7 +113,8 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         port = chosen.port or ports.free_port()
         if not chosen.prepare:
             ports.require_free(port, "broker", "--port")
-        broker = assemble(chosen.data_dir, port, chosen.cache_dir, environ, say, chosen.controller_port)
+        broker = assemble(chosen.data_dir, port, chosen.cache_dir, environ, progress.count, chosen.controller_port)
+        progress.done()
         if chosen.prepare:
             aot.record(broker, chosen.cache_dir, say)
             return 0
@@ -121,7 +122,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         log = broker.data_dir / "server.log"
         say(f"starting Apache Kafka on {broker.bootstrap} with Java {broker.java.version} ({broker.java.source}), log {log}")
         process = start_until_ready(broker, chosen.cache_dir, log)
-        say(f"ready {broker.bootstrap}")
+        print(f"ready {broker.bootstrap}", file=sys.stderr, flush=True)
         status = process.wait()
         say(f"the broker ended with status {status}; last lines of {log}:\n{tail(log)}")
         return 1
@@ -130,7 +131,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         say("stopping")
         if process is not None:
-            processes.stop_all([process], STOP_S)
+            processes.stop(process, STOP_S)
         return 0
     except StackError as problem:
         say(f"error: {problem}")

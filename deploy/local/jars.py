@@ -71,12 +71,16 @@ def fetch(cache_dir: Path, progress: Progress, pause: Callable[[float], None] = 
         return paths
     with _locked(cache_dir / "fetch.lock"):
         missing = [jar for jar, path in zip(jars, paths) if not path.exists() or _digest(path) != jar.sha256]
-        progress("jars", len(jars) - len(missing), len(jars))
-        with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+        what = f"Apache Kafka {kafka_version(jars)}, jars"
+        progress(what, len(jars) - len(missing), len(jars))
+        pool = concurrent.futures.ThreadPoolExecutor(PARALLEL)
+        try:
             running = [pool.submit(_fetch_one, context, jar, pause) for jar in missing]
             for done, future in enumerate(concurrent.futures.as_completed(running), 1):
                 future.result()
-                progress("jars", len(jars) - len(missing) + done, len(jars))
+                progress(what, len(jars) - len(missing) + done, len(jars))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C must not wait for the queue
         stamp.touch()
     return paths
 

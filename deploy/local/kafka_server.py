@@ -117,7 +117,9 @@ def prepare(broker: Broker, say: Callable[[str], None] = lambda line: None) -> N
     tool = java_command(broker, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(broker.settings_file))
     done = subprocess.run(tool, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NotReadyError(f"formatting {broker.log_dir} failed: {(done.stderr or done.stdout).strip()[-800:]}; remove that folder and start again")
+        raise NotReadyError(
+            f"formatting {broker.log_dir} failed: {(done.stderr or done.stdout).strip()[-800:]}; remove that folder and start again"
+        )
 
 
 def cluster_id(file: Path) -> str:

@@ -58,5 +58,7 @@ def require_free(port: int, what: str, flag: str, host: str = "127.0.0.1") -> No
     if not is_free(port, host):
         by = holder(port)
         raise PortTakenError(
-            f"port {port} for the {what} is taken" + (f" by {by}" if by else "") + f"; stop that, choose another with {flag}, or ask for --free-ports"
+            f"port {port} for the {what} is taken"
+            + (f" by {by}" if by else "")
+            + f"; stop that, choose another with {flag}, or ask for --free-ports"
         )

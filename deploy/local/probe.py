@@ -16,6 +16,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 ASK_TIMEOUT_S = 3.0
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def port_answers(host: str, port: int) -> bool:
@@ -31,6 +32,11 @@ def split_address(address: str) -> tuple[str, int]:
     """The first host and port of a bootstrap list; the port defaults to 9092."""
     host, _, port = address.split(",")[0].strip().rpartition(":")
     return (host, int(port)) if host and port.isdigit() else (address, 9092)
+
+
+def is_loopback(bootstrap: str) -> bool:
+    """Is it one address of this machine alone?"""
+    return "," not in bootstrap and split_address(bootstrap)[0] in LOOPBACK
 
 
 def kafka_nodes(bootstrap: str) -> int | None:

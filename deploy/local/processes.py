@@ -17,6 +17,8 @@ from typing import IO
 import psutil
 
 PR_SET_PDEATHSIG = 1
+LAST_STAGES_S = 2.5
+"""A broker needs 0.5 s to stop; this is kept back for it while others take their time."""
 LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
 
 
@@ -53,22 +55,32 @@ def _bound_to(parent: int) -> Callable[[], None]:
     return bind
 
 
-def stop_all(processes: Sequence[subprocess.Popen[bytes]], patience_s: float, clock: Callable[[], float] = time.monotonic) -> list[int]:
-    """TERM one after the other in the order given, KILL what is left after `patience_s` altogether. Returns the pids that were killed.
+def stop_stages(
+    stages: Sequence[Sequence[subprocess.Popen[bytes]]], patience_s: float, clock: Callable[[], float] = time.monotonic
+) -> list[int]:
+    """TERM one stage after the other, KILL what is left after `patience_s` for all together. Returns the pids that were killed.
 
-    A process gets its TERM when the one before it has ended, so that a writer still has its broker; none waits for more than its share.
+    A stage gets its TERM when the one before it has ended, so that a writer still has its broker; LAST_STAGES_S of the time are
+    kept for each stage that follows.
     """
     deadline = clock() + patience_s
     killed = []
-    for index, process in enumerate(processes):
-        share = max(deadline - clock(), 0.0) / (len(processes) - index)
-        signal_group(process.pid, signal.SIGTERM)
-        if not _ended(process, clock() + share, clock):
-            signal_group(process.pid, signal.SIGKILL)
-            killed.append(process.pid)
-            process.wait()
-        signal_group(process.pid, signal.SIGKILL)  # what the process itself left behind in its group
+    for index, stage in enumerate(stages):
+        kept = min(LAST_STAGES_S, patience_s / len(stages)) * (len(stages) - index - 1)
+        for process in stage:
+            signal_group(process.pid, signal.SIGTERM)
+        for process in stage:
+            if not _ended(process, deadline - kept, clock):
+                signal_group(process.pid, signal.SIGKILL)
+                killed.append(process.pid)
+                process.wait()
+            signal_group(process.pid, signal.SIGKILL)  # what the process itself left behind in its group
     return killed
+
+
+def stop(process: subprocess.Popen[bytes], patience_s: float) -> None:
+    """TERM, wait, KILL."""
+    stop_stages([[process]], patience_s)
 
 
 def _ended(process: subprocess.Popen[bytes], deadline: float, clock: Callable[[], float]) -> bool:

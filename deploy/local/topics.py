@@ -1,0 +1,137 @@
+"""Topics made before anything runs, changelogs too; their counts and offsets read for people.
+
+Knows Kafka's admin calls; leaves names and settings of topics to schemas/topics.py.
+A table whose changelog has another number of partitions than its source eats events, so counts are compared before a worker starts.
+Next: deploy/local/plan.py
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+
+from deploy.errors import StackError
+from schemas.topics import SINK_GROUP, Topic, all_topics, app_id
+
+ALREADY_EXISTS = 36
+CREATE_MS = 30_000
+
+
+@dataclass(frozen=True)
+class TopicState:
+    """One topic as the broker has it."""
+
+    topic: str
+    direction: str
+    partitions: int
+    """0 when it does not exist."""
+    begin: int
+    """Sum of the first offsets."""
+    end: int
+    """Sum of the next offsets."""
+    lag: dict[str, int]
+    """Consumer group -> records it has not committed; only groups that read the topic."""
+
+
+def create_missing(bootstrap: str, prefix: str, partitions: int) -> list[str]:
+    """Create what is not there; names of the new ones. Raises StackError when a topic has another number of partitions than wanted."""
+    return asyncio.run(_create_missing(bootstrap, all_topics(prefix), partitions))
+
+
+async def _create_missing(bootstrap: str, wanted: Sequence[Topic], partitions: int) -> list[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="strata-topics", request_timeout_ms=CREATE_MS)
+    await admin.start()
+    try:
+        present = set(await admin.list_topics())
+        missing = [t for t in wanted if t.name not in present]
+        if missing:
+            fresh = [NewTopic(t.name, partitions, -1, topic_configs=t.configs) for t in missing]
+            answer = await admin.create_topics(fresh, timeout_ms=CREATE_MS)
+            for name, code, *why in answer.topic_errors:
+                if code not in (0, ALREADY_EXISTS):
+                    raise StackError(
+                        f"topic {name} could not be created on {bootstrap}: Kafka's error {code} {why}; may this client create topics?"
+                    )
+        counts = await _settled_counts(admin, [t.name for t in wanted])
+    finally:
+        await admin.close()
+    differing = [f"{name} has {seen}" for name, seen in counts.items() if seen != partitions]
+    if differing:
+        raise StackError(
+            f"topics must have {partitions} partitions each, but {', '.join(differing)}; "
+            "set STRATA_PARTITIONS to what they have, use another STRATA_TOPIC_PREFIX, or delete these topics"
+        )
+    return [t.name for t in missing]
+
+
+async def _settled_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    """Topic -> number of partitions; waits a moment for new ones to have their leaders."""
+    counts: dict[str, int] = {}
+    for _ in range(50):
+        described = await admin.describe_topics(names)
+        counts = {d["topic"]: len(d["partitions"]) for d in described if not d["error_code"]}
+        led = all(p["leader"] >= 0 for d in described for p in d["partitions"])
+        if led and len(counts) == len(names):
+            break
+        await asyncio.sleep(0.1)
+    return {name: counts.get(name, 0) for name in names}
+
+
+def survey(bootstrap: str, prefix: str) -> list[TopicState]:
+    """All topics of the contract as they are now. Raises StackError when Kafka does not answer."""
+    try:
+        return asyncio.run(_survey(bootstrap, prefix))
+    except (KafkaError, OSError, TimeoutError) as problem:
+        raise StackError(
+            f"Kafka on {bootstrap} does not answer ({problem}); start it with `strata up` or set STRATA_KAFKA_BOOTSTRAP"
+        ) from problem
+
+
+async def _survey(bootstrap: str, prefix: str) -> list[TopicState]:
+    wanted = all_topics(prefix)
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, client_id="strata-survey")
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="strata-survey")
+    try:
+        await asyncio.wait_for(consumer.start(), 10)
+        await asyncio.wait_for(admin.start(), 10)
+        described = {d["topic"]: d for d in await admin.describe_topics([t.name for t in wanted])}
+        places = {
+            t.name: [TopicPartition(t.name, p["partition"]) for p in described[t.name]["partitions"]]
+            for t in wanted
+            if t.name in described and not described[t.name]["error_code"]
+        }
+        every = [place for some in places.values() for place in some]
+        begin = await consumer.beginning_offsets(every) if every else {}
+        end = await consumer.end_offsets(every) if every else {}
+        committed = {group: await _committed(admin, group) for group in (app_id(prefix), prefix + SINK_GROUP)}
+    finally:
+        await admin.close()
+        await consumer.stop()
+    return [_state(t, places.get(t.name, []), begin, end, committed) for t in wanted]
+
+
+async def _committed(admin: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, int]:
+    try:
+        answer = await admin.list_consumer_group_offsets(group)
+    except KafkaError:
+        return {}
+    return {place: found.offset for place, found in answer.items() if found.offset >= 0}
+
+
+def _state(
+    topic: Topic,
+    places: list[TopicPartition],
+    begin: Mapping[TopicPartition, int],
+    end: Mapping[TopicPartition, int],
+    committed: Mapping[str, Mapping[TopicPartition, int]],
+) -> TopicState:
+    """Sums over the partitions. A partition a group reads without a commit counts from its first offset."""
+    lag = {
+        group: sum(max(end[p] - offsets.get(p, begin[p]), 0) for p in places)
+        for group, offsets in committed.items()
+        if any(p.topic == topic.name for p in offsets)
+    }
+    return TopicState(topic.name, topic.direction, len(places), sum(begin[p] for p in places), sum(end[p] for p in places), lag)
