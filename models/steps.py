@@ -75,7 +75,8 @@ class Answer:
     """Calibrated probability that the label is right."""
     value: float | None = None
     output: dict[str, Any] = field(default_factory=dict)
-    """Task-specific, JSON: all class probabilities, nats and tokens, the template's text; `level` is document for a whole session."""
+    """Task-specific, JSON: all class probabilities, nats and tokens, the template's text. An answer about a whole session has
+    `level`: document for topic, session for anomaly; no other has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,10 @@ class SessionModel(Protocol):
 
     def close(self, work: Work) -> StepResult:
         """Close an idle session with no new item: findings in a single ItemResult at its last position (work.items is empty)."""
+        ...
+
+    def answer(self, work: Work) -> tuple[Answer, ...]:
+        """What could be said of the session as it is (topic of the open segment, last anomaly, forecast), is_final False; changes nothing."""
         ...
 
     def pack(self, state: Any) -> bytes:

@@ -1,0 +1,52 @@
+"""Events -> bytes on topics: encoding, headers, partition.
+
+Knows which topic an event goes to and what its headers say; leaves deciding to pipeline.py and sending to delivery.py.
+Next: streams/delivery.py, then the topic of the event, then sinks/consumer.py
+"""
+
+from collections.abc import Iterable
+
+from schemas.codec import CONTENT_TYPES, encoder
+from schemas.events import BoundaryFound, Event, InputRead, PerformanceMeasured, PredictionMade, StateSampled, StepFailed
+from schemas.registry import Registry
+from schemas.trace import Header, TraceContext, write
+from streams.delivery import Outgoing
+
+TOPICS: dict[type[Event], tuple[str, str]] = {
+    InputRead: ("input_stream", "input-stream"),
+    PredictionMade: ("predictions", "predictions"),
+    BoundaryFound: ("boundaries", "boundaries"),
+    StateSampled: ("model_state", "model-state"),
+    PerformanceMeasured: ("performance", "performance"),
+    StepFailed: ("failures", "failures"),
+}
+"""Event -> (schema, topic)."""
+
+
+class Emitter:
+    """Turns events into records to send; one per worker."""
+
+    def __init__(self, prefix: str, encoding: str, registry: Registry | None = None):
+        """Registers the output schemas when a registry is given. Raises RegistryUnreachableError."""
+        from schemas.codec import schema_text
+
+        self._routes = {}
+        for kind, (name, topic) in TOPICS.items():
+            schema_id = registry.register(prefix + topic, schema_text(name)) if registry and encoding == "avro" else None
+            self._routes[kind] = (prefix + topic, encoder(name, "confluent" if schema_id is not None else encoding, schema_id))
+        self._content_type: Header = ("content-type", CONTENT_TYPES[encoding])
+        self._prefix = prefix
+
+    def records(self, events: Iterable[Event], partition: int, trace: TraceContext | None = None) -> list[Outgoing]:
+        """One record per event, on the partition of their session."""
+        parents = write(trace) if trace else []
+        outgoing = []
+        for event in events:
+            topic, encode = self._routes[type(event)]
+            headers = [self._content_type, ("event-id", event.event_id.encode()), *parents]
+            outgoing.append(Outgoing(topic, partition, event.session_id.encode("utf-8", "replace"), encode(event), headers))
+        return outgoing
+
+    def raw(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: list[Header]) -> Outgoing:
+        """A record whose bytes are ready: a dead letter, a forwarded record, a trace."""
+        return Outgoing(self._prefix + topic, partition, key, value, headers)

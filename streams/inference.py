@@ -1,0 +1,152 @@
+"""One model step for many sessions, off the event loop; and what is done when a session's own data makes it fail.
+
+Knows models by their SessionModel protocol; leaves what the output means to pipeline.py. A failing session never touches the others:
+it is stepped again alone, item by item, through the recovery actions, and an item nothing helps is skipped to the dead letters.
+Next: streams/pipeline.py
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Any
+
+from models.steps import Answer, ItemResult, SessionModel, StepResult, Work
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """One action taken for one item that failed."""
+
+    position: int
+    error: Exception
+    action: str
+    """retry, rebuild_cache, reset_window or dead_letter."""
+    success: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """A session's result, which is never an error, and what it took to get it."""
+
+    result: StepResult
+    recoveries: tuple[Recovery, ...] = ()
+
+
+class Inference:
+    """The models of all modalities behind one executor thread: a step sees each cache from one thread only."""
+
+    def __init__(self, models: Mapping[str, SessionModel], executor: Executor):
+        self._models = models
+        self._executor = executor
+
+    def version(self, modality: str) -> str:
+        return self._models[modality].version
+
+    async def step(self, modality: str, works: Sequence[Work]) -> tuple[list[Stepped], float]:
+        """Step all sessions at once; returns one Stepped per work, in order, and the milliseconds the step took."""
+        return await self._run(lambda: _timed(lambda: step_all(self._models[modality], works)))
+
+    async def close(self, modality: str, works: Sequence[Work]) -> list[Stepped]:
+        """Close idle sessions."""
+        return await self._run(lambda: [_close(self._models[modality], work) for work in works])
+
+    async def answer(self, modality: str, work: Work) -> tuple[Answer, ...]:
+        """What the model would say of the session as it is, changing nothing."""
+        return await self._run(lambda: self._models[modality].answer(work))
+
+    def pack(self, modality: str, state: Any) -> bytes:
+        return self._models[modality].pack(state)
+
+    def unpack(self, modality: str, data: bytes) -> Any:
+        return self._models[modality].unpack(data) if data else None
+
+    async def drop(self, modality: str, sessions: Sequence[str]) -> None:
+        """Forget the caches of sessions that left this worker."""
+
+        def drop() -> None:
+            for session in sessions:
+                self._models[modality].drop(session)
+
+        await self._run(drop)
+
+    def cache_mb(self, modality: str) -> float:
+        return self._models[modality].cache_bytes() / 1e6
+
+    async def _run(self, call: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+
+def step_all(model: SessionModel, works: Sequence[Work]) -> list[Stepped]:
+    """All sessions in one step; those that fail again alone."""
+    try:
+        results = model.step(works) if works else []
+    except Exception:  # not one session's data, or the model could not tell whose: find it one by one
+        return [_step_alone(model, work) for work in works]
+    return [Stepped(r) if r.error is None else recover(model, w) for w, r in zip(works, results, strict=True)]
+
+
+def recover(model: SessionModel, work: Work) -> Stepped:
+    """Item by item: retry, rebuild the cache, reset the window; an item that still fails is skipped."""
+    state, items, recoveries, last = work.state, list[ItemResult](), list[Recovery](), StepResult(work.state)
+    for item in work.items:
+        one = Work(work.session, state, (item,))
+        result = _try(model, one)
+        for action, prepare in (("retry", _same), ("rebuild_cache", _rebuilt), ("reset_window", _reset)):
+            if result.error is None:
+                break
+            error = result.error
+            try:
+                result = _try(model, prepare(model, one))
+            except Exception as problem:  # the preparation itself failed: the next action may help
+                result = StepResult(state, error=problem)
+            recoveries.append(Recovery(item.position, error, action, result.error is None))
+        if result.error is not None:
+            recoveries.append(Recovery(item.position, result.error, "dead_letter", True))
+            closing = _close(model, Work(work.session, state, ())).result if item.ends_session else StepResult(state)
+            findings = tuple(f for i in closing.items for f in i.findings)
+            result = replace(closing, items=(ItemResult(item.position, -1, findings),))
+        state, last = result.state, result
+        items += result.items
+    return Stepped(replace(last, state=state, items=tuple(items)), tuple(recoveries))
+
+
+def _step_alone(model: SessionModel, work: Work) -> Stepped:
+    result = _try(model, work)
+    return Stepped(result) if result.error is None else recover(model, work)
+
+
+def _try(model: SessionModel, work: Work) -> StepResult:
+    try:
+        return model.step((work,))[0]
+    except Exception as problem:
+        return StepResult(work.state, error=problem)
+
+
+def _close(model: SessionModel, work: Work) -> Stepped:
+    try:
+        return Stepped(model.close(work))
+    except Exception as problem:
+        return Stepped(StepResult(work.state), (Recovery(-1, problem, "reset_window", True),))
+
+
+def _same(model: SessionModel, work: Work) -> Work:
+    return work
+
+
+def _rebuilt(model: SessionModel, work: Work) -> Work:
+    model.drop(work.session)
+    model.rebuild(work.session, work.state)
+    return work
+
+
+def _reset(model: SessionModel, work: Work) -> Work:
+    model.drop(work.session)
+    return replace(work, state=model.reset(work.state))
+
+
+def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    started = monotonic()
+    result = call()
+    return result, (monotonic() - started) * 1000

@@ -1,0 +1,235 @@
+"""What a model found -> events: thresholds, partial and final, revisions, boundaries, ids.
+
+Knows what a finding means for users; leaves bytes and topics to emit.py. `conclude` is pure, and its ids depend on the session and its
+records alone: the same records give the same events after any crash.
+Next: streams/emit.py
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from models.steps import Answer, Boundary, ItemResult, LevelState, StepResult
+from schemas.events import BoundaryFound, Event, InputRead, PerformanceMeasured, PredictionMade, StateSampled, event_id, trace_id_of
+from streams.config import StreamConfig
+from streams.sampling import is_sampled
+from streams.session import Accepted, OpenAnswer, Place, SessionState
+
+encode_json = msgspec.json.Encoder(order="deterministic").encode
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The record that decided, as its events name it."""
+
+    session_id: str
+    modality: str
+    model_version: str
+    place: Place
+    timestamp_us: int
+    trace_id: str = ""
+    arrived_ms: float = 0.0
+    """Wall clock when it was polled, milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long the step took that this session shared, milliseconds."""
+
+    now_ms: float
+    """Wall clock."""
+    decode_ms: float = 0.0
+    wait_ms: float = 0.0
+    step_ms: float = 0.0
+    batch_sessions: int = 1
+    cache_mb: float = 0.0
+
+
+def conclude(
+    state: SessionState,
+    causes: list[Cause],
+    accepted: list[Accepted],
+    result: StepResult,
+    timing: Timing,
+    config: StreamConfig,
+) -> tuple[SessionState, list[Event]]:
+    """Events of one session's step, in the order they were decided; and its state with the open answers counted on.
+
+    `accepted[i]` was caused by `causes[i]`; `result.items[i]` tells what it decided.
+    """
+    events: list[Event] = []
+    answers = dict(state.answers)
+    buffer_state = _buffer_state(result) if any(i.findings for i in result.items) else "{}"
+    for cause, one, found in zip(causes, accepted, result.items, strict=True):
+        common = common_fields(cause)
+        if is_sampled(config.sampling.input_stream, f"{cause.session_id}:{one.item.position}"):
+            events.append(_input_read(cause, one, found, result, common))
+        events += _findings(cause, found, answers, buffer_state, timing, config, common)
+        if one.wants_performance and is_sampled(config.sampling.performance, f"{cause.session_id}:{one.item.position}"):
+            events += _performance(cause, one.item.position, result, timing, common)
+    return msgspec.structs.replace(state, answers=answers), events
+
+
+def conclude_idle(state: SessionState, cause: Cause, result: StepResult, timing: Timing, config: StreamConfig) -> tuple[SessionState, list[Event]]:
+    """Events of a session closed for silence: as if its last record had ended it."""
+    answers, events = dict(state.answers), []
+    for found in result.items:
+        events += _findings(cause, found, answers, _buffer_state(result), timing, config, common_fields(cause))
+    return msgspec.structs.replace(state, answers=answers, is_open=False), events
+
+
+def answer_request(cause: Cause, request_id: str, found: Iterable[Answer], timing: Timing) -> list[Event]:
+    """Answers to a record of topic `requests`: partial, one prediction_id a request and task, the request named in metadata."""
+    events: list[Event] = []
+    for answer in found:
+        prediction_id = event_id("request", cause.modality, cause.session_id, request_id, answer.task)
+        made = _prediction(cause, answer, prediction_id, 0, "partial", "{}", timing, common_fields(cause))
+        events.append(msgspec.structs.replace(made, metadata={"request_id": request_id}))
+    return events
+
+
+def common_fields(cause: Cause) -> dict:
+    """What every event of a record begins with."""
+    place = cause.place
+    return {
+        "timestamp": cause.timestamp_us,
+        "session_id": cause.session_id,
+        "modality": cause.modality,
+        "model_version": cause.model_version,
+        "trace_id": cause.trace_id or trace_id_of(place.topic, place.partition, place.offset),
+        "kafka_topic": place.topic,
+        "kafka_partition": place.partition,
+        "kafka_offset": place.offset,
+    }
+
+
+def latency_ms(cause: Cause, now_ms: float) -> float:
+    """Kafka's time of the record to now; from its arrival here where Kafka's time is no append time (a producer's old or future clock)."""
+    waited = now_ms - cause.place.timestamp_ms
+    return waited if 0 <= waited < 86_400_000 else max(0.0, now_ms - cause.arrived_ms)
+
+
+def _input_read(cause: Cause, one: Accepted, found: ItemResult, result: StepResult, common: dict) -> InputRead:
+    return InputRead(
+        event_id=event_id("input_stream", cause.modality, cause.session_id, one.item.position),
+        token_id=found.first_token_id,
+        token_text=one.text,
+        token_position=one.item.position,
+        buffer_size=result.buffer_tokens,
+        metadata=one.metadata,
+        **common,
+    )
+
+
+def _findings(
+    cause: Cause, found: ItemResult, answers: dict[str, OpenAnswer], buffer_state: str, timing: Timing, config: StreamConfig, common: dict
+) -> list[Event]:
+    events: list[Event] = []
+    for finding in found.findings:
+        if isinstance(finding, Boundary):
+            events.append(_boundary(cause, finding, common))
+        elif isinstance(finding, LevelState):
+            events.append(_level_state(cause, finding, timing, common))
+        elif (event := _answer(cause, finding, answers, buffer_state, timing, config, common)) is not None:
+            events.append(event)
+    return events
+
+
+def _answer(
+    cause: Cause, answer: Answer, answers: dict[str, OpenAnswer], buffer_state: str, timing: Timing, config: StreamConfig, common: dict
+) -> PredictionMade | None:
+    """A revision of an answer; None where it is held back. `answers` counts the revisions, in place."""
+    level = answer.output.get("level", "")
+    slot = f"{answer.task}/{level}" if level else answer.task
+    open_answer = answers.get(slot)
+    revision = open_answer.revision if open_answer and open_answer.start == answer.span_start else 0
+    if not answer.is_final and answer.confidence is not None and answer.confidence < config.prediction.confidence_threshold:
+        return None
+    # a whole session's answer is named by its end too: a session that goes on after its end is closed again, with a longer span
+    end = answer.span_end if level else ""
+    prediction_id = event_id("prediction", cause.modality, cause.session_id, answer.task, level, answer.span_start, end)
+    if answer.is_final:
+        answers.pop(slot, None)
+    else:
+        answers[slot] = OpenAnswer(answer.span_start, revision + 1)
+    if not is_sampled(config.sampling.predictions, prediction_id):
+        return None
+    return _prediction(cause, answer, prediction_id, revision, "final" if answer.is_final else "partial", buffer_state, timing, common)
+
+
+def _prediction(
+    cause: Cause, answer: Answer, prediction_id: str, revision: int, kind: str, buffer_state: str, timing: Timing, common: dict
+) -> PredictionMade:
+    return PredictionMade(
+        event_id=event_id("predictions", prediction_id, revision),
+        prediction_id=prediction_id,
+        prediction_type=kind,
+        task=answer.task,
+        revision=revision,
+        position=max(answer.span_start, answer.span_end - 1),
+        span_start=answer.span_start,
+        span_end=answer.span_end,
+        label=answer.label,
+        confidence=answer.confidence,
+        value=answer.value,
+        output=encode_json(answer.output).decode() if answer.output else "{}",
+        buffer_state=buffer_state,
+        latency_ms=latency_ms(cause, timing.now_ms),
+        **common,
+    )
+
+
+def _boundary(cause: Cause, found: Boundary, common: dict) -> BoundaryFound:
+    return BoundaryFound(
+        event_id=event_id("boundaries", cause.modality, cause.session_id, found.kind, found.text_offset, found.position),
+        boundary_type=found.kind,
+        position=found.position,
+        text_offset=found.text_offset,
+        confidence=found.confidence,
+        detected_by=found.detected_by,
+        context_before=found.context_before,
+        context_after=found.context_after,
+        **common,
+    )
+
+
+def _level_state(cause: Cause, found: LevelState, timing: Timing, common: dict) -> StateSampled:
+    return StateSampled(
+        event_id=event_id("model_state", cause.modality, cause.session_id, found.level, found.span_start, found.span_end),
+        state_type=found.level,
+        span_start=found.span_start,
+        span_end=found.span_end,
+        representation=found.representation,
+        attention_weights=found.attention_weights,
+        cache_size_mb=timing.cache_mb,
+        **common,
+    )
+
+
+def _performance(cause: Cause, position: int, result: StepResult, timing: Timing, common: dict) -> list[Event]:
+    measured = {
+        "latency_ms": (latency_ms(cause, timing.now_ms), "ms"),
+        "decode_ms": (timing.decode_ms, "ms"),
+        "wait_ms": (timing.wait_ms, "ms"),
+        "encode_ms": (result.encode_ms, "ms"),
+        "update_ms": (result.update_ms, "ms"),
+        "step_ms": (timing.step_ms, "ms"),
+        "cache_size_mb": (timing.cache_mb, "MB"),
+    }
+    context = encode_json({"position": position, "batch_sessions": timing.batch_sessions, "cache_hit": result.cache_hit}).decode()
+    return [
+        PerformanceMeasured(
+            event_id=event_id("performance", cause.modality, cause.session_id, position, name),
+            metric_name=name,
+            metric_value=value,
+            unit=unit,
+            context=context,
+            **common,
+        )
+        for name, (value, unit) in measured.items()
+    ]
+
+
+def _buffer_state(result: StepResult) -> str:
+    return encode_json({"tokens": result.buffer_tokens, "cache_hit": result.cache_hit}).decode()

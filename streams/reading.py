@@ -1,0 +1,139 @@
+"""Raw records of a poll -> records of sessions, forwards and failures.
+
+Knows encodings by schemas.codec, keys and partitions; leaves state to session.py. Nothing here waits or changes anything.
+Next: streams/session.py
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.partitioner import murmur2
+
+from schemas import origin as origins
+from schemas import trace
+from schemas.codec import OTLP_CONTENT_TYPE, Codec, encoder
+from schemas.errors import CodecError, FieldError, MissingSessionError, RecordTooLargeError, StrataError
+from schemas.origin import Origin
+from schemas.otlp import split
+from schemas.trace import Header
+from streams.delivery import Batch, Record
+from streams.failures import Failure
+from streams.session import Contents, Place, Read
+
+MAX_SESSION_ID = 1024
+"""Characters; a longer one is no id but a mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A record to send on to the partition of its session, in the same topic."""
+
+    partition: int
+    key: bytes
+    value: bytes
+    headers: list[Header]
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What the records of some batches are."""
+
+    batches: Sequence[Batch]
+    polled_ns: int
+    decoded_ns: int = 0
+    reads: list[Read] = field(default_factory=list)
+    forwards: list[Forward] = field(default_factory=list)
+    failures: list[tuple[Failure, Record]] = field(default_factory=list)
+
+
+class Reader:
+    """Decodes the records of one input topic."""
+
+    def __init__(self, name: str, codec: Codec, contents: Callable[[Any, int], Contents], n_partitions: int, max_record_bytes: int):
+        """`contents(record, received_us)` puts a record of this topic in the terms all modalities share."""
+        self._name = name
+        self._codec = codec
+        self._contents = contents
+        self._n_partitions = n_partitions
+        self._max_record_bytes = max_record_bytes
+        self._partitions: dict[str, int] = {}
+        self._encode = encoder(name)
+
+    def read_all(self, decoded: Decoded) -> None:
+        """Fill `decoded` from its batches, in their order."""
+        for batch in decoded.batches:
+            for record in batch.records:
+                try:
+                    self._read(record, decoded)
+                except StrataError as problem:
+                    if problem.retriable:
+                        raise
+                    decoded.failures.append((self._failure(record, problem), record))
+
+    def _read(self, record: Record, decoded: Decoded) -> None:
+        value = record.value
+        if value is not None and len(value) > self._max_record_bytes:
+            raise RecordTooLargeError(f"{len(value)} bytes, at most {self._max_record_bytes}; send it in pieces or raise STRATA_MAX_RECORD_BYTES")
+        headers: tuple[Header, ...] = tuple(record.headers or ())
+        if headers and ("content-type", OTLP_CONTENT_TYPE) in headers and self._name in ("logs", "metrics"):
+            decoded.forwards += self._split(record, headers)
+            return
+        event = self._codec.decode(self._name, value)
+        session_id = _session_id(event.session_id, record.key)
+        home = self.partition_of(session_id)
+        if home != record.partition or record.key != session_id.encode():
+            place = Origin(record.partition, record.offset, record.timestamp)
+            own = [h for h in headers if h[0] != origins.NAME]
+            decoded.forwards.append(Forward(home, session_id.encode(), value or b"", [*own, origins.write(origins.read(headers) or place)]))
+            return
+        source = origins.read(headers) if headers else None
+        partition, offset, moment = (source.partition, source.offset, source.timestamp_ms) if source else (record.partition, record.offset, record.timestamp)
+        place = Place(record.topic, partition, offset, moment)
+        context = trace.read(headers) if headers else None
+        contents = self._contents(event, moment * 1000)
+        decoded.reads.append(Read(session_id, place, record.offset, contents, source, context, record.key, value or b"", headers))
+
+    def _split(self, record: Record, headers: tuple[Header, ...]) -> list[Forward]:
+        """An OTLP request as single records, each to its session's partition."""
+        kept = [h for h in headers if h[0] not in ("content-type", origins.NAME)]
+        return [
+            Forward(
+                self.partition_of(event.session_id),
+                event.session_id.encode(),
+                self._encode(event),
+                [*kept, origins.write(Origin(record.partition, record.offset, record.timestamp, index))],
+            )
+            for index, event in enumerate(split(self._name, record.value or b""))
+        ]
+
+    def partition_of(self, session_id: str) -> int:
+        """Where Kafka's default partitioner puts the session."""
+        found = self._partitions.get(session_id)
+        if found is None:
+            if len(self._partitions) > 100_000:  # a bound, not a policy: it is cheap to fill again
+                self._partitions.clear()
+            found = self._partitions[session_id] = (murmur2(session_id.encode()) & 0x7FFFFFFF) % self._n_partitions
+        return found
+
+    def _failure(self, record: Record, problem: StrataError) -> Failure:
+        place = Place(record.topic, record.partition, record.offset, record.timestamp)
+        session_id = (record.key or b"").decode("utf-8", "replace")[:MAX_SESSION_ID]
+        stage = "decode" if isinstance(problem, CodecError) else "accept"
+        return Failure(
+            problem, place, session_id, self._name, record.timestamp * 1000, "dead_letter", True, stage, key=record.key, value=record.value or b""
+        )
+
+
+def _session_id(named: str, key: bytes | None) -> str:
+    """The record's own session id, else its key."""
+    if not named:
+        try:
+            named = (key or b"").decode()
+        except UnicodeDecodeError as problem:
+            raise MissingSessionError("no session_id, and the key is not UTF-8; set either to the session's name") from problem
+    if not named:
+        raise MissingSessionError("no session_id and no key; set either to the session's name")
+    if len(named) > MAX_SESSION_ID or "\0" in named:
+        raise FieldError(f"session_id of {len(named)} characters; wanted at most {MAX_SESSION_ID}, without NUL")
+    return named

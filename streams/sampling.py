@@ -1,0 +1,10 @@
+"""Sampling by a stable hash: the same session and position are picked in every run and by every worker."""
+
+from zlib import crc32
+
+
+def is_sampled(share: float, key: str) -> bool:
+    """Whether `key` falls into the first `share` (0 to 1) of the hash range."""
+    if share >= 1.0:
+        return True
+    return share > 0.0 and crc32(key.encode("utf-8", "surrogatepass")) < share * 4294967296
