@@ -85,6 +85,12 @@ def fetch(cache_dir: Path, progress: Progress, pause: Callable[[float], None] = 
     return paths
 
 
+def present(cache_dir: Path) -> int:
+    """How many of the locked jars are in the cache."""
+    context = MavenContext(repo_cache=cache_dir / "maven")
+    return sum(_path(context, jar).exists() for jar in locked_jars())
+
+
 def _path(context: MavenContext, jar: Jar) -> Path:
     path = context.project(jar.group, jar.name).at_version(jar.version).artifact().cached_path
     assert path is not None

@@ -28,10 +28,11 @@ def port_answers(host: str, port: int) -> bool:
         return False
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """The first host and port of a bootstrap list; the port defaults to 9092."""
-    host, _, port = address.split(",")[0].strip().rpartition(":")
-    return (host, int(port)) if host and port.isdigit() else (address, 9092)
+def split_address(address: str, default_port: int = 9092) -> tuple[str, int]:
+    """Host and port of the first address in a list."""
+    first = address.split(",")[0].strip()
+    host, _, port = first.rpartition(":")
+    return (host, int(port)) if host and port.isdigit() else (first, default_port)
 
 
 def is_loopback(bootstrap: str) -> bool:

@@ -93,7 +93,8 @@ class Supervisor:
 
     def tick(self) -> bool:
         """Look at every process once: restart what is due, ask what may be ready. True when something changed."""
-        return any([self._look(child) for child in self.children])
+        changed = [self._look(child) for child in self.children]
+        return any(changed)
 
     def all_ready(self) -> bool:
         return all(child.ready for child in self.children)
@@ -127,7 +128,8 @@ class Supervisor:
         use_fallback = plan.fallback is not None and child.failures > 0 and not child.was_ready
         command = plan.fallback if use_fallback and plan.fallback else plan.command
         child.process = processes.start(command, plan.log, plan.environ or None)
-        child.started, child.started_at, child.looked_at = self._wall(), self._clock(), -1e9
+        child.started = processes.identity(child.process.pid) or self._wall()
+        child.started_at, child.looked_at = self._clock(), -1e9
 
     def _look(self, child: Child) -> bool:
         now = self._clock()

@@ -6,6 +6,7 @@ Next: deploy/local/plan.py
 """
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from deploy.errors import StackError
+from deploy.local import probe
 from schemas.topics import SINK_GROUP, Topic, all_topics, app_id
 
 ALREADY_EXISTS = 36
@@ -37,8 +39,24 @@ class TopicState:
 
 
 def create_missing(bootstrap: str, prefix: str, partitions: int) -> list[str]:
-    """Create what is not there; names of the new ones. Raises StackError when a topic has another number of partitions than wanted."""
-    return asyncio.run(_create_missing(bootstrap, all_topics(prefix), partitions))
+    """Create what is not there; names of the new ones.
+
+    Raises StackError when Kafka does not answer or a topic has another number of partitions than wanted.
+    """
+    try:
+        return asyncio.run(_create_missing(bootstrap, all_topics(prefix), partitions))
+    except (KafkaError, OSError, TimeoutError) as problem:
+        raise StackError(
+            f"Kafka on {bootstrap} does not answer ({problem}); start it with `strata up` or set STRATA_KAFKA_BOOTSTRAP"
+        ) from problem
+
+
+def create_when_reachable(bootstrap: str, prefix: str, partitions: int, patience_s: float = 60.0) -> list[str]:
+    """The same, for a part that may be started before its broker: waits for it up to `patience_s`."""
+    deadline = time.monotonic() + patience_s
+    while probe.kafka_nodes(bootstrap) is None and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return create_missing(bootstrap, prefix, partitions)
 
 
 async def _create_missing(bootstrap: str, wanted: Sequence[Topic], partitions: int) -> list[str]:
