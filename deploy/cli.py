@@ -128,9 +128,10 @@ def _foreground(running: Stack, progress: Progress) -> int:
     finally:
         for number in signals:
             signal.signal(number, give_up)
-        begun = time.monotonic()
+        begun, had_begun = time.monotonic(), running.states() is not None
         killed = running.stop()
-        progress.line(f"stopped in {time.monotonic() - begun:.1f} s" + (f", killed: {', '.join(killed)}" if killed else ""))
+        if had_begun:
+            progress.line(f"stopped in {time.monotonic() - begun:.1f} s" + (f", killed: {', '.join(killed)}" if killed else ""))
     if not was_ready:
         os._exit(1)  # a download may still hold a thread
     return 0

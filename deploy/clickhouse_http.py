@@ -79,7 +79,9 @@ class ClickHouse:
         try:
             answer = self._client.post("/", params=params, content=sql.encode("utf-8", "replace"))
         except httpx.TimeoutException as problem:
-            raise UnreachableError(f"ClickHouse at {self.at.url} did not answer in time ({type(problem).__name__}); ask for less, or look at `strata status`") from problem
+            raise UnreachableError(
+                f"ClickHouse at {self.at.url} did not answer in time ({type(problem).__name__}); ask for less, or look at `strata status`"
+            ) from problem
         except httpx.TransportError as problem:
             raise UnreachableError(f"no ClickHouse answers at {self.at.url}; start it with `strata up`") from problem
         failed = answer.headers.get("X-ClickHouse-Exception-Code")

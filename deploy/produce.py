@@ -60,7 +60,9 @@ def lines_to_records(lines: Iterable[bytes], topic: str, session_id: str) -> Ite
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as problem:
-            yield InputLineError(f"line {number}: byte {raw[problem.start]:#04x} at column {problem.start + 1} is not UTF-8; convert the file to UTF-8")
+            yield InputLineError(
+                f"line {number}: byte {raw[problem.start]:#04x} at column {problem.start + 1} is not UTF-8; convert the file to UTF-8"
+            )
             continue
         fields = json_fields(text, topic) if json_lines is not False else None
         if json_lines is None and text.strip():

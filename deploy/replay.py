@@ -196,4 +196,3 @@ async def replay(
             pending.clear()
     await asyncio.gather(*pending)
     return sent
-

@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from jgo.maven import MavenContext
+from typing import Any
 
 from deploy.errors import DownloadError
 
@@ -64,15 +63,15 @@ def fetch(cache_dir: Path, progress: Progress, pause: Callable[[float], None] = 
     Raises DownloadError when a jar cannot be had after some tries.
     """
     jars = locked_jars()
-    context = MavenContext(repo_cache=cache_dir / "maven", timeout=60)
     stamp = cache_dir / f"kafka-{kafka_version(jars)}-{_digest(LOCK_FILE)[:12]}.checked"
-    paths = [_path(context, jar) for jar in jars]
+    paths = [_path(cache_dir, jar) for jar in jars]
     if stamp.exists() and all(p.exists() for p in paths):
         return paths
     with _locked(cache_dir / "fetch.lock"):
         missing = [jar for jar, path in zip(jars, paths) if not path.exists() or _digest(path) != jar.sha256]
         what = f"Apache Kafka {kafka_version(jars)}, jars"
         progress(what, len(jars) - len(missing), len(jars))
+        context = _maven(cache_dir)
         pool = concurrent.futures.ThreadPoolExecutor(PARALLEL)
         try:
             running = [pool.submit(_fetch_one, context, jar, pause) for jar in missing]
@@ -87,20 +86,25 @@ def fetch(cache_dir: Path, progress: Progress, pause: Callable[[float], None] = 
 
 def present(cache_dir: Path) -> int:
     """How many of the locked jars are in the cache."""
-    context = MavenContext(repo_cache=cache_dir / "maven")
-    return sum(_path(context, jar).exists() for jar in locked_jars())
+    return sum(_path(cache_dir, jar).exists() for jar in locked_jars())
 
 
-def _path(context: MavenContext, jar: Jar) -> Path:
-    path = context.project(jar.group, jar.name).at_version(jar.version).artifact().cached_path
-    assert path is not None
-    return path
+def _path(cache_dir: Path, jar: Jar) -> Path:
+    """Where jgo, like Maven, keeps it."""
+    return cache_dir.joinpath("maven", *jar.group.split("."), jar.name, jar.version, f"{jar.name}-{jar.version}.jar")
 
 
-def _fetch_one(context: MavenContext, jar: Jar, pause: Callable[[float], None]) -> None:
+def _maven(cache_dir: Path) -> Any:
+    """jgo's MavenContext over our cache."""
+    from jgo.maven import MavenContext  # here: it takes 0.3 s to import, and only a first start needs it
+
+    return MavenContext(repo_cache=cache_dir / "maven", timeout=60)
+
+
+def _fetch_one(context: Any, jar: Jar, pause: Callable[[float], None]) -> None:
     """Download one jar and check it, with growing pauses between tries."""
     artifact = context.project(jar.group, jar.name).at_version(jar.version).artifact()
-    path = _path(context, jar)
+    path = Path(artifact.cached_path)
     problem: Exception | str = "not tried"
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -134,7 +138,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def lock(version: str, cache_dir: Path) -> str:
     """The text of kafka_jars.txt for a version of Apache Kafka, resolved anew."""
-    context = MavenContext(repo_cache=cache_dir / "maven", timeout=60)
+    context = _maven(cache_dir)
     wanted = [context.create_dependency(f"org.apache.kafka:kafka_2.13:{version}"), context.create_dependency(LOGGER)]
     inputs, transitive = context.resolver.resolve(wanted)
     lines = []

@@ -51,6 +51,12 @@ def create_missing(bootstrap: str, prefix: str, partitions: int) -> list[str]:
         ) from problem
 
 
+def _unreachable(bootstrap: str, problem: Exception) -> StackError:
+    return StackError(
+        f"topics on {bootstrap}: {problem}; is Kafka there? `strata doctor` tells, `strata up` starts one, STRATA_KAFKA_BOOTSTRAP names one"
+    )
+
+
 def create_when_reachable(bootstrap: str, prefix: str, partitions: int, patience_s: float = 60.0) -> list[str]:
     """The same, for a part that may be started before its broker: waits for it up to `patience_s`."""
     deadline = time.monotonic() + patience_s
@@ -66,7 +72,8 @@ async def _create_missing(bootstrap: str, wanted: Sequence[Topic], partitions: i
         present = set(await admin.list_topics())
         missing = [t for t in wanted if t.name not in present]
         if missing:
-            fresh = [NewTopic(t.name, partitions, -1, topic_configs=t.configs) for t in missing]
+            # -1: the broker's own default number of replicas
+            fresh = [NewTopic(t.name, partitions, -1, replica_assignments={}, topic_configs=t.configs) for t in missing]
             answer = await admin.create_topics(fresh, timeout_ms=CREATE_MS)
             for name, code, *why in answer.topic_errors:
                 if code not in (0, ALREADY_EXISTS):
