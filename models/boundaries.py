@@ -1,0 +1,334 @@
+"""Boundaries: does a new sentence or paragraph begin at this gap between two words?
+
+Knows one gap at a time: the words before it, its white space, the word after it (whole) and, when that is not enough, one word more.
+Certain cases are rules (blank lines, titles, list markers, CJK terminators); the rest is a logistic model over word shapes whose
+features are below and whose weights are in weights/sentences.json (training/sentences.py makes them). Pure, no tensors.
+Leaves where words come from and what they become to reader.py.
+Next: models/reader.py
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+SPACE, LINE, BLANK, NOTHING = 1, 2, 3, 0
+"""White space of a gap: blanks only, one line break, a blank line, none at all (after a CJK terminator)."""
+
+CJK_TERMINATORS = "。！？｡"
+CLOSERS = "\"'”’»)]}」』）】》〉"
+TERMINATORS = ".!?…؟۔।॥።၊။։。！？｡;"
+BULLETS = "•⁃⁄◦▪‣●○■"
+LONE = frozenset((".", ",", "?", "!", ";", ":", "...", ")", "]", "}", "?!", "!!", "??", "%", "’", "”", "»"))
+"""Words that always go with what is before them, in text with spaced punctuation ('hi , martha .')."""
+
+SPEECH = frozenset("とっはがのをと")
+"""Kana that carry a quotation on after its closing bracket."""
+
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@cache
+def abbreviations() -> tuple[frozenset[str], frozenset[str]]:
+    """Words whose full stop never ends a sentence (titles, 'e.g.'), and those whose does not before a number ('p. 55'); read once."""
+    data = json.loads((WEIGHTS / "abbreviations.json").read_text(encoding="utf-8"))
+    return frozenset(data["titles"]["en"] + data["titles"]["pl"]), frozenset(data["numbered"]["any"])
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the open sentence and the session so far tell about the next gap; a few dozen bytes."""
+
+    words: int = 0
+    """Words of the open sentence, at most 99."""
+    solid: bool = False
+    """It has a letter or a digit outside its list marker."""
+    depth: int = 0
+    """Open round brackets, at most 9."""
+    quoted: bool = False
+    """An odd number of straight double quotes."""
+    first: str = ""
+    """Its first word in lower case, 10 characters."""
+    marker: str = ""
+    """The list marker expected next in this session, as `2.)` after `1.)`."""
+    line: int = 0
+    """Characters of the open line, at most 999."""
+    capitals: int = 1
+    """Words with a capital among `counted`: old ones fade."""
+    counted: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a gap is; `kind` is empty (no boundary), sentence or paragraph."""
+
+    kind: str
+    confidence: float
+    detected_by: str
+
+
+NONE = Verdict("", 1.0, "rule")
+WAIT = Verdict("wait", 0.0, "rule")
+"""The word after the next one is needed."""
+PARAGRAPH = Verdict("paragraph", 0.99, "rule")
+SENTENCE = Verdict("sentence", 0.97, "rule")
+LIKELY_SENTENCE = Verdict("sentence", 0.85, "rule")
+LIKELY_PARAGRAPH = Verdict("paragraph", 0.85, "rule")
+
+
+def judge(before: str, gap: int, indent: int, word: str, second: str | None, context: Context) -> Verdict:
+    """Decide one gap.
+
+    before: the text before, white space collapsed to a space, a line break or two, at least its last 96 characters. indent: blanks
+    after the last line break. word: the whole word after the gap. second: the one after that on the same line, empty where the line
+    ends, None when not read yet. Returns WAIT only when it is None.
+    """
+    verdict = rule(before, gap, indent, word, second, context)
+    return _score(before, word, second, context) if verdict is None else verdict
+
+
+def rule(before: str, gap: int, indent: int, word: str, second: str | None, context: Context) -> Verdict | None:
+    """The certain cases; None leaves the gap to the model."""
+    if not before:
+        return NONE
+    if gap == BLANK:
+        return PARAGRAPH
+    last = before[-1]
+    if gap == SPACE and word[0].islower() and (last.isalpha() or last == ",") and word != context.marker:
+        return NONE
+    if gap == NOTHING:
+        return _judge_joined(before, word)
+    if word in LONE and gap == SPACE:
+        return _judge_lone(before, word, second, context)
+    if gap == LINE:
+        verdict = _judge_line(before, indent, word, context)
+        if verdict is not None:
+            return verdict
+    if not context.solid and gap != LINE:  # a list marker, bullet or ornament does not stand alone
+        return NONE
+    if word[0] in BULLETS:
+        return LIKELY_SENTENCE
+    if word == context.marker:
+        return WAIT if second is None else LIKELY_SENTENCE if second else NONE
+    if last == "." and _never_ends(before, word):
+        return NONE
+    return None
+
+
+def advance(context: Context, gap: int, word: str, begins: bool) -> Context:
+    """The context after a word; `begins` when a boundary was found before it."""
+    line = min(999, (0 if gap >= LINE else context.line + (gap == SPACE)) + len(word))
+    capitals, counted = context.capitals, context.counted
+    if word[0].isalpha():
+        counted += 1
+        capitals += word[0].isupper()
+        if counted > 60:
+            capitals, counted = capitals >> 1, counted >> 1
+    words, solid, depth, quoted, first, marker = context.words, context.solid, context.depth, context.quoted, context.first, context.marker
+    if begins:
+        words, solid, depth, quoted = 0, False, 0, False
+    if not solid:
+        first, marker, solid = _start(words, word, first if words else "", marker)
+    if not word.isalpha():
+        depth = min(9, max(0, depth + word.count("(") - word.count(")")))
+        quoted ^= bool(word.count('"') & 1)
+    return Context(min(99, words + 1), solid, depth, quoted, first, marker, line, capitals, counted)
+
+
+def _start(words: int, word: str, first: str, marker: str) -> tuple[str, str, bool]:
+    """First word, expected marker and solidity after a word of a sentence that had only marks so far."""
+    following = next_marker(word.lstrip(BULLETS))
+    if following and (not words or not first.strip(BULLETS)):
+        return first or word.lower()[:10], following, False
+    return first or word.lower()[:10], marker, any(map(str.isalnum, word))
+
+
+@lru_cache(maxsize=4096)
+def next_marker(word: str) -> str:
+    """The list marker that follows: 2.) after 1.), b. after a.; empty when the word is none."""
+    core = word.rstrip(".)")
+    tail = word[len(core) :]
+    if not tail or len(tail) > 2 or len(core) > 3:
+        return ""
+    if core.isdecimal() and core.isascii():
+        return f"{int(core) + 1}{tail}"
+    if len(core) == 1 and "a" <= core < "z":
+        return chr(ord(core) + 1) + tail
+    return ""
+
+
+def _judge_joined(before: str, word: str) -> Verdict:
+    """A gap without white space: only after a CJK terminator and its closing brackets."""
+    bare = before.rstrip(CLOSERS)
+    if not bare or bare[-1] not in CJK_TERMINATORS or word[0] in CLOSERS:
+        return NONE
+    return NONE if len(bare) < len(before) and word[0] in SPEECH else SENTENCE
+
+
+def _judge_lone(before: str, word: str, second: str | None, context: Context) -> Verdict:
+    """Before a lone punctuation mark: never, except that spaced dots after a full stop (`end. . . . Next`) open the next sentence."""
+    if word == "." and before[-1] == "." and before[-2:-1].isalpha() and context.solid:
+        return WAIT if second is None else LIKELY_SENTENCE if second == "." else NONE
+    return NONE
+
+
+def _judge_line(before: str, indent: int, word: str, context: Context) -> Verdict | None:
+    """A single line break: a new line of a list, a heading, verse or a form; or only wrapped text (None: the words decide)."""
+    if word[0] == "#" and not word.strip("#"):
+        return LIKELY_PARAGRAPH
+    if word[0] in BULLETS or word in ("-", "*", "+") or next_marker(word):
+        return SENTENCE
+    bare = before.rstrip(CLOSERS)
+    if bare and bare[-1] in TERMINATORS and not _never_ends(before, word):
+        return LIKELY_PARAGRAPH if indent >= 2 and context.line > 0 and not word[0].islower() else None if word[0].islower() else SENTENCE
+    if context.line < 45 and not word[0].islower() and word[0].isalnum():
+        return LIKELY_SENTENCE
+    return None
+
+
+def _never_ends(before: str, word: str) -> bool:
+    """The full stop before belongs to an abbreviation or an initial that goes on."""
+    previous = before[-20:].replace("\n", " ").rpartition(" ")[2]
+    core = previous[:-1].lstrip("([{\"'“‘«-–")
+    titles, numbered = abbreviations()
+    low = core.lower()
+    if low in numbered and (word[0].isdigit() or word[0] in "IVXLC#"):
+        return True
+    return low in titles and (core != core.upper() or len(core) == 1)
+
+
+# The model: features of one gap -> probability that a sentence ends there.
+
+PUNCTUATION = "\"'“”‘’()[]{}<>*_«».,:;!?…-–—=/\\|~#&%@^+`$"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word taken apart: marks before, core, marks after, the core's shape and lower case."""
+
+    lead: str
+    tail: str
+    shape: str
+    lower: str
+    size: str
+
+
+@lru_cache(maxsize=32768)
+def take_apart(word: str) -> Word:
+    core = word.strip(PUNCTUATION)
+    start = word.find(core) if core else len(word)
+    return Word(word[:start], word[start + len(core) :], _shape(core), core.lower()[:14], str(min(len(core), 8)))
+
+
+def _shape(core: str) -> str:
+    """A word's outline: x, Xx, XX, 9, url, or its classes of characters with runs cut to two."""
+    if not core:
+        return "-"
+    if core.isalpha():
+        if core.islower():
+            return "x"
+        if core.isupper():
+            return "X" if len(core) == 1 else "XX"
+        return "Xx" if core[0].isupper() and core[1:].islower() else "xX" if core[0] != core[0].lower() or core.lower() != core else "x"
+    if core.isdigit():
+        return "9" if len(core) < 3 else "99" if len(core) < 5 else "999"
+    if "@" in core:
+        return "@"
+    if "://" in core or "www." in core:
+        return "url"
+    out: list[str] = []
+    for c in core[:16]:
+        k = "X" if c.isupper() else "x" if c.isalpha() else "9" if c.isdigit() else c
+        if out[-2:] != [k, k]:
+            out.append(k)
+    return "".join(out[:10])
+
+
+def features(before: str, word: str, second: str | None, context: Context) -> tuple[str, ...]:
+    """What the model sees of a gap, about 30 names. Words before a line break are hidden, as is a second word not read yet."""
+    words = before[before.rfind("\n") + 1 :].rsplit(" ", 3)
+    p1, p2 = take_apart(words[-1]), take_apart(words[-2] if len(words) > 1 else "")
+    p3 = take_apart(words[-3] if len(words) > 2 else "")
+    n1 = take_apart(word)
+    n2 = take_apart(second or "")
+    next_shape = "?" if second is None else n2.shape
+    next_lower = "?" if second is None else n2.lower[:12]
+    a, b, s1, z1, m1, u1 = p1.lower, n1.lower, p1.shape, n1.shape, n1.lead[:2], n1.tail[:1]
+    tail = p1.tail[-4:]
+    t = f"t{tail}|"
+    t2, t1, e2 = t[:2], tail[:1], p2.tail[-2:]
+    w = context.words
+    length = str(w if w < 5 else 5 + min(w // 6, 5))
+    inside = ("(" if context.depth else "") + ('"' if context.quoted else "")
+    rate = str(context.capitals * 399 // (context.counted * 100))
+    return (
+        t,
+        f"{t}{z1}{m1}",
+        t + s1,
+        t + s1 + z1,
+        "a" + a + t,
+        "b" + b + t[:3],
+        f"b{b}{z1}{t}",
+        "A" + a,
+        "B" + b + z1,
+        f"{t}n{length}",
+        f"{z1}n{length}{'.' if tail else ''}",
+        f"{t}q{inside}",
+        f"{t}q{inside}{u1}",
+        f"s{p2.shape}{e2}|{s1}{tail}|{z1}",
+        f"z{s1}{tail}|{m1}{z1}{n1.tail[:2]}|{next_shape}",
+        f"m{n1.lead[:3]}{t2}",
+        f"u{n1.tail[:2]}{z1}{t}",
+        f"l{p1.size}{t}{z1}",
+        f"r{rate}{t2}{z1}",
+        f"y{a[-3:]}{t2}{z1}",
+        f"d{b[-3:]}{z1}{t2}",
+        f"w{p2.lower[:12]}{e2}|{z1}{t1}",
+        f"x{next_lower}|{z1}{t1}",
+        f"f{context.first}|{t1}{z1}",
+        f"g{p3.shape}{p2.shape}{e2}{s1}{tail}{z1}",
+        f"k{p1.lead[:1]}{t}{z1}",
+        f"v{next_shape}{n1.tail[:2]}{z1}{tail[:2]}",
+        f"o{n2.tail[:2]}{next_shape}{z1}{t1}",
+        f"c{t}{b}|{next_shape}" if tail else f"c{a}|{b}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """The learned part, as its file holds it."""
+
+    weights: dict[str, float]
+    bias: float
+    scale: float
+    """Calibration: logit = scale * sum + bias."""
+    threshold: float
+    """Probability from which a gap is a boundary."""
+    sure: float
+    """Below this and above 1 minus it, a gap is decided without the second word."""
+
+
+@cache
+def scorer() -> Scorer:
+    """The shipped weights, read once."""
+    data = json.loads((WEIGHTS / "sentences.json").read_text(encoding="utf-8"))
+    return Scorer(data["weights"], data["bias"], data["scale"], data["threshold"], data["sure"])
+
+
+def probability(names: tuple[str, ...], model: Scorer) -> float:
+    """Calibrated probability that a sentence ends, 0..1, the same bits for the same names."""
+    weights = model.weights
+    total = 0.0
+    for name in names:
+        total += weights.get(name, 0.0)
+    return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, model.scale * total + model.bias))))
+
+
+def _score(before: str, word: str, second: str | None, context: Context) -> Verdict:
+    model = scorer()
+    p = probability(features(before, word, second, context), model)
+    if second is None and model.sure < p < 1 - model.sure:
+        return WAIT
+    return Verdict("sentence", p, "model") if p >= model.threshold else NONE
