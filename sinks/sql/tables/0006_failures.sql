@@ -1,0 +1,26 @@
+-- What could not be done, and what was done about it.
+-- To forget after a while: ALTER TABLE failures MODIFY TTL toDateTime(timestamp) + INTERVAL 90 DAY
+CREATE TABLE IF NOT EXISTS failures
+(
+    event_id UUID,
+    timestamp DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    session_id String CODEC(ZSTD(1)),
+    modality LowCardinality(String),
+    model_version LowCardinality(String),
+    trace_id String CODEC(ZSTD(1)),
+    kafka_topic LowCardinality(String),
+    kafka_partition Int32 CODEC(ZSTD(1)),
+    kafka_offset Int64 CODEC(Delta, ZSTD(1)),
+    failure_id String CODEC(ZSTD(1)),
+    failure_type LowCardinality(String),
+    exception String CODEC(ZSTD(3)),
+    stack_trace String CODEC(ZSTD(3)),
+    context String DEFAULT '{}' CODEC(ZSTD(3)),
+    recovery_action LowCardinality(String),
+    recovery_success Bool,
+    INDEX idx_trace_id trace_id TYPE bloom_filter(0.01) GRANULARITY 1
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(timestamp)
+ORDER BY (session_id, kafka_topic, kafka_offset, event_id)
+SETTINGS non_replicated_deduplication_window = 100, ttl_only_drop_parts = 1;
