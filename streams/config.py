@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from models.config import BufferSettings, CacheSettings, UpdateSettings
+
 
 @dataclass(frozen=True)
 class LatencyConfig:
@@ -62,8 +64,6 @@ class StreamConfig:
     """Written when the worker consumes, removed when it stops."""
     session_idle_s: float = 1800.0
     """A session without a record for so long, by the wall clock, is closed."""
-    document_period_s: float = 30.0
-    """Event time between two document states of a session, seconds."""
     max_record_bytes: int = 1_000_000
     """A larger text is refused: failure and dead letter."""
     max_future_s: float = 86_400.0
@@ -74,6 +74,9 @@ class StreamConfig:
     """null publishes nothing but what the plumbing needs: for `strata bench`."""
     model_path: Path | None = None
     """Folder of the checkpoint; default: the one that ships with the package."""
+    buffer: BufferSettings = field(default_factory=BufferSettings)
+    hierarchical_update: UpdateSettings = field(default_factory=UpdateSettings)
+    state: CacheSettings = field(default_factory=CacheSettings)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

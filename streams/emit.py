@@ -1,16 +1,17 @@
 """Events -> bytes on topics: encoding, headers, partition.
 
-Knows which topic an event goes to and what its headers say; leaves deciding to pipeline.py and sending to delivery.py.
-Next: streams/delivery.py, then the topic of the event, then sinks/consumer.py
+Knows which topic an event goes to and what its headers say; leaves deciding to pipeline.py and sending to publisher.py.
+Next: streams/publisher.py, then the topic of the event, then sinks/consumer.py
 """
 
 from collections.abc import Iterable
 
-from schemas.codec import CONTENT_TYPES, encoder
+from schemas.codec import CONTENT_TYPES, encoder, schema_text
 from schemas.events import BoundaryFound, Event, InputRead, PerformanceMeasured, PredictionMade, StateSampled, StepFailed
 from schemas.registry import Registry
 from schemas.trace import Header, TraceContext, write
-from streams.delivery import Outgoing
+from streams.failures import Failure, dead_letter_headers, to_event
+from streams.publisher import Outgoing
 
 TOPICS: dict[type[Event], tuple[str, str]] = {
     InputRead: ("input_stream", "input-stream"),
@@ -28,8 +29,6 @@ class Emitter:
 
     def __init__(self, prefix: str, encoding: str, registry: Registry | None = None):
         """Registers the output schemas when a registry is given. Raises RegistryUnreachableError."""
-        from schemas.codec import schema_text
-
         self._routes = {}
         for kind, (name, topic) in TOPICS.items():
             schema_id = registry.register(prefix + topic, schema_text(name)) if registry and encoding == "avro" else None
@@ -46,6 +45,11 @@ class Emitter:
             headers = [self._content_type, ("event-id", event.event_id.encode()), *parents]
             outgoing.append(Outgoing(topic, partition, event.session_id.encode("utf-8", "replace"), encode(event), headers))
         return outgoing
+
+    def refused(self, failure: Failure, partition: int, headers: tuple[Header, ...], model_version: str) -> list[Outgoing]:
+        """The failure's row and the dead letter: original key, bytes and headers, with the reason."""
+        letter = self.raw("dead-letter", partition, failure.key, failure.value, dead_letter_headers(failure, headers))
+        return [*self.records([to_event(failure, model_version)], partition), letter]
 
     def raw(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: list[Header]) -> Outgoing:
         """A record whose bytes are ready: a dead letter, a forwarded record, a trace."""

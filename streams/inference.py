@@ -62,14 +62,10 @@ class Inference:
     def unpack(self, modality: str, data: bytes) -> Any:
         return self._models[modality].unpack(data) if data else None
 
-    async def drop(self, modality: str, sessions: Sequence[str]) -> None:
-        """Forget the caches of sessions that left this worker."""
-
-        def drop() -> None:
-            for session in sessions:
-                self._models[modality].drop(session)
-
-        await self._run(drop)
+    def drop(self, modality: str, sessions: Sequence[str]) -> None:
+        """Forget the caches of sessions that left this worker, after the step at work and before any later one."""
+        for session in sessions:
+            self._executor.submit(self._models[modality].drop, session)
 
     def cache_mb(self, modality: str) -> float:
         return self._models[modality].cache_bytes() / 1e6

@@ -53,25 +53,29 @@ def conclude(
     result: StepResult,
     timing: Timing,
     config: StreamConfig,
-) -> tuple[SessionState, list[Event]]:
-    """Events of one session's step, in the order they were decided; and its state with the open answers counted on.
+) -> tuple[SessionState, list[list[Event]]]:
+    """Events of one session's step, a list per item, in the order they were decided; and its state with the open answers counted on.
 
     `accepted[i]` was caused by `causes[i]`; `result.items[i]` tells what it decided.
     """
-    events: list[Event] = []
+    all_events: list[list[Event]] = []
     answers = dict(state.answers)
     buffer_state = _buffer_state(result) if any(i.findings for i in result.items) else "{}"
     for cause, one, found in zip(causes, accepted, result.items, strict=True):
+        events: list[Event] = []
         common = common_fields(cause)
         if is_sampled(config.sampling.input_stream, f"{cause.session_id}:{one.item.position}"):
             events.append(_input_read(cause, one, found, result, common))
         events += _findings(cause, found, answers, buffer_state, timing, config, common)
         if one.wants_performance and is_sampled(config.sampling.performance, f"{cause.session_id}:{one.item.position}"):
             events += _performance(cause, one.item.position, result, timing, common)
-    return msgspec.structs.replace(state, answers=answers), events
+        all_events.append(events)
+    return msgspec.structs.replace(state, answers=answers), all_events
 
 
-def conclude_idle(state: SessionState, cause: Cause, result: StepResult, timing: Timing, config: StreamConfig) -> tuple[SessionState, list[Event]]:
+def conclude_idle(
+    state: SessionState, cause: Cause, result: StepResult, timing: Timing, config: StreamConfig
+) -> tuple[SessionState, list[Event]]:
     """Events of a session closed for silence: as if its last record had ended it."""
     answers, events = dict(state.answers), []
     for found in result.items:

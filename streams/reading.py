@@ -4,7 +4,8 @@ Knows encodings by schemas.codec, keys and partitions; leaves state to session.p
 Next: streams/session.py
 """
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from schemas.errors import CodecError, FieldError, MissingSessionError, RecordTo
 from schemas.origin import Origin
 from schemas.otlp import split
 from schemas.trace import Header
-from streams.delivery import Batch, Record
+from streams.batching import Batch, Record
 from streams.failures import Failure
 from streams.session import Contents, Place, Read
 
@@ -37,14 +38,15 @@ class Forward:
 
 @dataclass(slots=True)
 class Decoded:
-    """What the records of some batches are."""
+    """What the records of one batch are."""
 
-    batches: Sequence[Batch]
     polled_ns: int
+    """Wall clock, nanoseconds."""
     decoded_ns: int = 0
     reads: list[Read] = field(default_factory=list)
     forwards: list[Forward] = field(default_factory=list)
-    failures: list[tuple[Failure, Record]] = field(default_factory=list)
+    failures: list[tuple[Failure, int, Record]] = field(default_factory=list)
+    """With the partition the record lies on."""
 
 
 class Reader:
@@ -60,41 +62,50 @@ class Reader:
         self._partitions: dict[str, int] = {}
         self._encode = encoder(name)
 
-    def read_all(self, decoded: Decoded) -> None:
-        """Fill `decoded` from its batches, in their order."""
-        for batch in decoded.batches:
-            for record in batch.records:
-                try:
-                    self._read(record, decoded)
-                except StrataError as problem:
-                    if problem.retriable:
-                        raise
-                    decoded.failures.append((self._failure(record, problem), record))
+    def read_all(self, batch: Batch) -> Decoded:
+        """All records of a batch, in their order."""
+        waited_s = time.monotonic() - batch.received_s
+        decoded = Decoded(polled_ns=time.time_ns() - int(waited_s * 1e9))
+        for record in batch.records:
+            try:
+                self._read(batch, record, decoded)
+            except StrataError as problem:
+                if problem.retriable:
+                    raise
+                decoded.failures.append((self._failure(batch, record, problem), batch.partition, record))
+        decoded.decoded_ns = time.time_ns()
+        return decoded
 
-    def _read(self, record: Record, decoded: Decoded) -> None:
+    def _read(self, batch: Batch, record: Record, decoded: Decoded) -> None:
         value = record.value
         if value is not None and len(value) > self._max_record_bytes:
-            raise RecordTooLargeError(f"{len(value)} bytes, at most {self._max_record_bytes}; send it in pieces or raise STRATA_MAX_RECORD_BYTES")
+            raise RecordTooLargeError(
+                f"{len(value)} bytes, at most {self._max_record_bytes}; send it in pieces or raise STRATA_MAX_RECORD_BYTES"
+            )
         headers: tuple[Header, ...] = tuple(record.headers or ())
         if headers and ("content-type", OTLP_CONTENT_TYPE) in headers and self._name in ("logs", "metrics"):
-            decoded.forwards += self._split(record, headers)
+            decoded.forwards += self._split(batch, record, headers)
             return
-        event = self._codec.decode(self._name, value)
+        event: Any = self._codec.decode(self._name, value)
         session_id = _session_id(event.session_id, record.key)
         home = self.partition_of(session_id)
-        if home != record.partition or record.key != session_id.encode():
-            place = Origin(record.partition, record.offset, record.timestamp)
+        if home != batch.partition or record.key != session_id.encode():
+            home_of = Origin(batch.partition, record.offset, record.timestamp)
             own = [h for h in headers if h[0] != origins.NAME]
-            decoded.forwards.append(Forward(home, session_id.encode(), value or b"", [*own, origins.write(origins.read(headers) or place)]))
+            decoded.forwards.append(
+                Forward(home, session_id.encode(), value or b"", [*own, origins.write(origins.read(headers) or home_of)])
+            )
             return
         source = origins.read(headers) if headers else None
-        partition, offset, moment = (source.partition, source.offset, source.timestamp_ms) if source else (record.partition, record.offset, record.timestamp)
-        place = Place(record.topic, partition, offset, moment)
+        partition, offset, moment = (
+            (source.partition, source.offset, source.timestamp_ms) if source else (batch.partition, record.offset, record.timestamp)
+        )
+        place = Place(batch.topic, partition, offset, moment)
         context = trace.read(headers) if headers else None
         contents = self._contents(event, moment * 1000)
         decoded.reads.append(Read(session_id, place, record.offset, contents, source, context, record.key, value or b"", headers))
 
-    def _split(self, record: Record, headers: tuple[Header, ...]) -> list[Forward]:
+    def _split(self, batch: Batch, record: Record, headers: tuple[Header, ...]) -> list[Forward]:
         """An OTLP request as single records, each to its session's partition."""
         kept = [h for h in headers if h[0] not in ("content-type", origins.NAME)]
         return [
@@ -102,9 +113,9 @@ class Reader:
                 self.partition_of(event.session_id),
                 event.session_id.encode(),
                 self._encode(event),
-                [*kept, origins.write(Origin(record.partition, record.offset, record.timestamp, index))],
+                [*kept, origins.write(Origin(batch.partition, record.offset, record.timestamp, index))],
             )
-            for index, event in enumerate(split(self._name, record.value or b""))
+            for index, event in enumerate[Any](split(self._name, record.value or b""))
         ]
 
     def partition_of(self, session_id: str) -> int:
@@ -116,12 +127,21 @@ class Reader:
             found = self._partitions[session_id] = (murmur2(session_id.encode()) & 0x7FFFFFFF) % self._n_partitions
         return found
 
-    def _failure(self, record: Record, problem: StrataError) -> Failure:
-        place = Place(record.topic, record.partition, record.offset, record.timestamp)
+    def _failure(self, batch: Batch, record: Record, problem: StrataError) -> Failure:
+        place = Place(batch.topic, batch.partition, record.offset, record.timestamp)
         session_id = (record.key or b"").decode("utf-8", "replace")[:MAX_SESSION_ID]
         stage = "decode" if isinstance(problem, CodecError) else "accept"
         return Failure(
-            problem, place, session_id, self._name, record.timestamp * 1000, "dead_letter", True, stage, key=record.key, value=record.value or b""
+            problem,
+            place,
+            session_id,
+            self._name,
+            record.timestamp * 1000,
+            "dead_letter",
+            True,
+            stage,
+            key=record.key,
+            value=record.value or b"",
         )
 
 

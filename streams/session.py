@@ -16,6 +16,7 @@ from schemas.trace import Header, TraceContext
 from streams.config import StreamConfig
 from streams.sampling import is_sampled
 
+
 class PositionError(RecordError):
     """A record whose explicit position was already read: repeated, or late after a gap."""
 
@@ -138,7 +139,9 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
     if given is not None and given != position:
         if given < position:
             raise PositionError(f"position {given} was read before, expected {position}; send each position once, in order, or null")
-        notices.append(SkippedPositionError(f"position {given}, expected {position}: items {position} to {given - 1} are missing; went on at {given}"))
+        notices.append(
+            SkippedPositionError(f"position {given}, expected {position}: items {position} to {given - 1} are missing; went on at {given}")
+        )
         position = given
     # 2. event time
     moment, problem = _event_time(contents.timestamp_us, place, config)
@@ -173,7 +176,9 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
         last_us=moment,
         arrived_ms=place.timestamp_ms,
         label_due_us=moment + prediction.update_frequency_ms * 1000 if label_due else state.label_due_us,
-        document_due_us=moment + int(config.document_period_s * 1e6) if document_due or first else state.document_due_us,
+        document_due_us=moment + int(config.hierarchical_update.document_period_s * 1e6)
+        if document_due or first
+        else state.document_due_us,
         performance_due_us=moment + prediction.performance_period_ms * 1000 if performance_due else state.performance_due_us,
         is_open=not contents.ends_session,
         answers=state.answers,
@@ -197,5 +202,12 @@ def _event_time(moment: int | None, place: Place, config: StreamConfig) -> tuple
         return kafka_us, TimestampError(f"timestamp {moment / 1e6} s is before 1970; used Kafka's time")
     if moment > kafka_us + config.max_future_s * 1e6:
         ahead = (moment - kafka_us) / 1e6
-        return kafka_us, TimestampError(f"timestamp is {ahead:.0f} s ahead of Kafka's, at most {config.max_future_s:.0f}; used Kafka's time")
+        return kafka_us, TimestampError(
+            f"timestamp is {ahead:.0f} s ahead of Kafka's, at most {config.max_future_s:.0f}; used Kafka's time"
+        )
     return int(moment), None
+
+
+def named(metadata: dict[str, str], **fields: str | None) -> dict[str, str]:
+    """The producer's metadata with the record's further fields, where it has them."""
+    return {**metadata, **{k: v for k, v in fields.items() if v is not None}}

@@ -5,7 +5,7 @@ repeats the same spans. Names: OpenTelemetry semantic conventions 1.44, messagin
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -38,7 +38,11 @@ class Sampler:
             return cls()
         kind = name.removeprefix("parentbased_")
         try:
-            share = {"always_on": 1.0, "always_off": 0.0}[kind] if kind != "traceidratio" else float(environ.get("OTEL_TRACES_SAMPLER_ARG", "1.0"))
+            share = (
+                {"always_on": 1.0, "always_off": 0.0}[kind]
+                if kind != "traceidratio"
+                else float(environ.get("OTEL_TRACES_SAMPLER_ARG", "1.0"))
+            )
         except (KeyError, ValueError) as problem:
             wanted = "always_on, always_off, traceidratio with a number from 0 to 1, or parentbased_ and one of these"
             raise SettingError(f"OTEL_TRACES_SAMPLER: got {name!r}, wanted {wanted}") from problem
@@ -74,12 +78,16 @@ class Tracer:
         self._budget_ms = budget_ms
         self._resource = resource or Resource.create({"service.name": "strata-worker"})
 
-    def context(self, read: Read, elapsed_ms: float) -> TraceContext:
-        """The context of the record's `process` span, for the headers of its outputs. A record over budget is always traced."""
+    def context(self, read: Read) -> TraceContext:
+        """The context of the record's `process` span, for the headers of its outputs."""
         place, parent = read.place, read.trace
         trace_id = parent.trace_id if parent else trace_id_of(place.topic, place.partition, place.offset)
-        sampled = elapsed_ms > self._budget_ms or self._sampler.picks(trace_id, parent)
+        sampled = self._sampler.picks(trace_id, parent)
         return TraceContext(trace_id, span_id(read, "process"), sampled, parent.state if parent else "")
+
+    def always(self, context: TraceContext) -> TraceContext:
+        """The same, traced whatever the sampler says: the step was over budget."""
+        return replace(context, sampled=True)
 
     def spans(self, read: Read, context: TraceContext, times: Times) -> list[ReadableSpan]:
         """The record's spans, all ended."""
@@ -102,17 +110,33 @@ class Tracer:
         own = _span_context(context.trace_id, context.span_id, True)
         status = Status(StatusCode.ERROR, f"over the budget of {self._budget_ms:g} ms") if over else Status(StatusCode.UNSET)
         stages: tuple[tuple[str, SpanKind, int, int, dict[str, str]], ...] = (
-            (f"poll {topic}", SpanKind.CLIENT, start_ns, times.polled_ns, {"messaging.operation.name": "poll", "messaging.operation.type": "receive"}),
+            (
+                f"poll {topic}",
+                SpanKind.CLIENT,
+                start_ns,
+                times.polled_ns,
+                {"messaging.operation.name": "poll", "messaging.operation.type": "receive"},
+            ),
             ("decode", SpanKind.INTERNAL, times.polled_ns, times.decoded_ns, {}),
             ("wait", SpanKind.INTERNAL, times.decoded_ns, times.step_ns, {}),
             ("encode", SpanKind.INTERNAL, times.step_ns, times.encoded_ns, {}),
             ("hierarchical_update", SpanKind.INTERNAL, times.encoded_ns, times.updated_ns, {}),
-            ("publish", SpanKind.PRODUCER, times.publish_ns, times.published_ns, {"messaging.operation.name": "send", "messaging.operation.type": "send"}),
+            (
+                "publish",
+                SpanKind.PRODUCER,
+                times.publish_ns,
+                times.published_ns,
+                {"messaging.operation.name": "send", "messaging.operation.type": "send"},
+            ),
         )
         spans = [self._span(f"process {topic}", own, parent, SpanKind.CONSUMER, start_ns, times.published_ns, attributes, status)]
         for name, kind, begin, end, extra in stages:
             child = _span_context(context.trace_id, span_id(read, name.split(" ")[0]), True)
-            own_attributes = {"session.id": read.session_id, **({"messaging.system": "kafka", "messaging.destination.name": topic} if extra else {}), **extra}
+            own_attributes = {
+                "session.id": read.session_id,
+                **({"messaging.system": "kafka", "messaging.destination.name": topic} if extra else {}),
+                **extra,
+            }
             spans.append(self._span(name, child, own, kind, begin, max(begin, end), own_attributes, Status(StatusCode.UNSET)))
         return spans
 

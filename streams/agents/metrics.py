@@ -1,0 +1,39 @@
+"""Topic metrics -> input-stream, predictions, performance, failures.
+
+The data path of series. A series is the session, the name and the sorted attributes.
+Next: streams/reading.py (bytes -> records), then streams/lane.py
+"""
+
+import math
+from typing import Any
+
+from schemas.errors import FieldError
+from schemas.events import MetricEvent
+from streams.delivery import App, batch_agent, decode_ahead, gather
+from streams.lane import IDLE_TICK_S, Lane
+from streams.session import Contents, named
+
+
+def contents(event: MetricEvent, received_us: int) -> Contents:
+    """A point. Raises FieldError for NaN and infinities: no detector can learn from them."""
+    if not math.isfinite(event.value):
+        raise FieldError(f"metric {event.name}: value {event.value}, wanted a finite number; leave the point out where there is none")
+    return Contents(
+        shown=repr(event.value),
+        text="",
+        timestamp_us=event.timestamp,
+        metadata=named(event.attributes, name=event.name, unit=event.unit),
+        name=event.name + "".join(f"|{key}={event.attributes[key]}" for key in sorted(event.attributes)),
+        value=event.value,
+        ends_session=event.end_of_session,
+    )
+
+
+def register(app: App, topic: str, lane: Lane) -> None:
+    """Let `app` run the agent."""
+
+    @batch_agent(app, topic)
+    async def metrics(stream: Any) -> None:
+        """All new records of all partitions -> one model step -> published, stored, acked."""
+        async for step in decode_ahead(gather(stream, idle_s=IDLE_TICK_S), lane.decode):
+            await lane.advance(step)

@@ -1,0 +1,80 @@
+"""The whole worker on one screen: topics, tables, agents and what they share.
+
+Knows what is wired to what; leaves everything else to the files it names. Starts nothing.
+Next: streams/agents/tokens.py
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from models.steps import SessionModel
+from schemas.codec import Codec
+from schemas.events import MODALITIES
+from schemas.registry import Registry
+from schemas.topics import SESSION_TABLES, app_id
+from streams.agents import chat, labels, logs, metrics, requests, tokens
+from streams.config import StreamConfig
+from streams.delivery import App, add_table, make_app, on_assigned, on_revoked
+from streams.emit import Emitter
+from streams.inference import Inference
+from streams.lane import Lane, Services
+from streams.reading import Reader
+from streams.sessions import Sessions
+from streams.side import Side
+from streams.tracing import Sampler, Tracer
+
+AGENTS: dict[str, Any] = {"tokens": tokens, "chat": chat, "logs": logs, "metrics": metrics}
+
+
+def build_app(
+    config: StreamConfig,
+    models: Mapping[str, SessionModel],
+    sampler: Sampler | None = None,
+    export_spans: Callable[[Sequence[ReadableSpan]], None] = lambda spans: None,
+) -> App:
+    """One Faust app with an agent for each input topic. Registers the output schemas when a registry is set."""
+    group, prefix = app_id(config.topic_prefix), config.topic_prefix
+    app = make_app(
+        group,
+        config.kafka_bootstrap,
+        config.data_dir / f"worker-{config.worker_index}",
+        instance=f"{group}-worker-{config.worker_index}",
+        partitions=config.partitions,
+        watchdog_s=config.watchdog_s,
+        ready_file=config.ready_file,
+    )
+    registry = Registry(config.schema_registry_url) if config.schema_registry_url else None
+    codec = Codec(registry)
+    services = Services(
+        config,
+        Inference(models, ThreadPoolExecutor(1, thread_name_prefix="model")),
+        Emitter(prefix, config.output_encoding, registry),
+        app.publisher,
+        Tracer(sampler or Sampler(), group, config.latency.max_per_token_ms),
+        export_spans,
+    )
+
+    def reader(name: str, module: Any) -> Reader:
+        return Reader(name, codec, module.contents, config.partitions, config.max_record_bytes)
+
+    # topics of sessions: an agent, a table and a lane each
+    lanes: dict[str, Lane] = {}
+    for modality in MODALITIES:
+        table = add_table(app, SESSION_TABLES[modality])
+        sessions = Sessions(modality, table, services.inference)
+        lanes[modality] = Lane(modality, reader(modality, AGENTS[modality]), sessions, services)
+        AGENTS[modality].register(app, prefix + modality, lanes[modality])
+        _follow_assignment(app, prefix + modality, sessions)
+    # topics beside them
+    labels.register(app, prefix + "labels", Side("labels", reader("labels", labels), services.emitter, app.publisher))
+    requests.register(app, prefix + "requests", Side("requests", reader("requests", requests), services.emitter, app.publisher), lanes)
+    return app
+
+
+def _follow_assignment(app: App, topic: str, sessions: Sessions) -> None:
+    """Sessions come and go with the partitions of their topic."""
+    on_assigned(app, lambda places: sessions.assigned(p for t, p in places if t == topic))
+    on_revoked(app, lambda places: sessions.revoked(p for t, p in places if t == topic))

@@ -1,0 +1,239 @@
+"""The way of one modality's records through a worker: accept, step, conclude, publish, store, ack.
+
+Knows the order that makes a crash harmless; each step is another file's. Outputs are published before the state is stored, and the state
+is stored before the batch is acked: a crash between two of them repeats work under the same ids.
+Next: streams/session.py (accept), inference.py (step), pipeline.py (conclude), emit.py (publish), sessions.py (store)
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from models.steps import Work
+from schemas.events import Event
+from schemas.trace import TraceContext
+from streams.batching import Batch
+from streams.config import StreamConfig
+from streams.emit import Emitter
+from streams.failures import Failure, to_event
+from streams.inference import Inference, Recovery, Stepped
+from streams.pipeline import Cause, Timing, answer_request, conclude, conclude_idle
+from streams.publisher import Outgoing, Publisher
+from streams.reading import Decoded, Reader
+from streams.session import Accepted, Place, PositionError, Read, TimestampError, accept, is_replay
+from streams.sessions import Session, Sessions, cache_name
+from streams.tracing import Times, Tracer, to_otlp
+
+DAY_MS = 86_400_000
+IDLE_TICK_S = 1.0
+"""With nothing to read, how often to look for silent sessions."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """One session's share of the batches being worked on."""
+
+    session: Session
+    reads: list[Read] = field(default_factory=list)
+    accepted: list[Accepted] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Services:
+    """What all lanes of a worker share."""
+
+    config: StreamConfig
+    inference: Inference
+    emitter: Emitter
+    publisher: Publisher
+    tracer: Tracer
+    export_spans: Callable[[Sequence[ReadableSpan]], None] = lambda spans: None
+    """Also sends spans by OTLP, when that is configured."""
+
+
+class Lane:
+    """One modality's data path."""
+
+    def __init__(self, modality: str, reader: Reader, sessions: Sessions, services: Services):
+        self.modality = modality
+        self.sessions = sessions
+        self._reader = reader
+        self._services = services
+        self._idle_due_ms = 0.0
+
+    def decode(self, batch: Batch) -> Decoded:
+        """A batch's records, while the step before is still running."""
+        return self._reader.read_all(batch)
+
+    async def advance(self, step: Sequence[tuple[Batch, Decoded]]) -> None:
+        """Take the records of a step all the way; when it returns their batches are acked."""
+        async with self.sessions.lock:
+            if step:
+                await self._advance(step)
+            now_ms = time.time() * 1000
+            if now_ms >= self._idle_due_ms:
+                self._idle_due_ms = now_ms + self._services.config.session_idle_s * 100  # a tenth of the time, in ms
+                await self._close_idle(now_ms)
+
+    async def _advance(self, step: Sequence[tuple[Batch, Decoded]]) -> None:
+        polled_ns, decoded_ns = min(d.polled_ns for _, d in step), max(d.decoded_ns for _, d in step)
+        # 1. accept: each record meets its session's state; a replay changes nothing
+        pending, outgoing = self._accept_all(step)
+        # 2. step: one model step for all sessions, off the event loop
+        step_ns = time.time_ns()
+        works = [Work(cache_name(self.modality, p.session.id), p.session.model_state, [a.item for a in p.accepted]) for p in pending]
+        stepped, step_ms = await self._services.inference.step(self.modality, works)
+        # 3. conclude: what was found becomes events
+        timing = Timing(
+            now_ms=time.time_ns() / 1e6,
+            decode_ms=(decoded_ns - polled_ns) / 1e6,
+            wait_ms=(step_ns - decoded_ns) / 1e6,
+            step_ms=step_ms,
+            batch_sessions=len(pending),
+            cache_mb=self._services.inference.cache_mb(self.modality),
+        )
+        traced: list[tuple[Read, TraceContext]] = []
+        over = self._over_budget(pending, timing)
+        for one, result in zip(pending, stepped, strict=True):
+            outgoing += self._conclude(one, result, timing, polled_ns, traced, one is over)
+        # 4. publish, 5. store, 6. ack: in this order
+        publish_ns = time.time_ns()
+        await self._services.publisher.publish(outgoing)
+        times = Times(polled_ns, decoded_ns, step_ns, *_stages(step_ns, stepped), publish_ns, time.time_ns())
+        await self.sessions.store(p.session for p in pending)
+        for batch, _ in step:
+            batch.ack()
+        await self._publish_spans(traced, times)
+
+    async def _close_idle(self, now_ms: float) -> None:
+        """Close sessions that fell silent: as if their last record had ended them."""
+        idle = self.sessions.idle(now_ms, self._services.config.session_idle_s)
+        if not idle:
+            return
+        works = [Work(cache_name(self.modality, s.id), s.model_state, ()) for s in idle]
+        stepped = await self._services.inference.close(self.modality, works)
+        timing, outgoing, closed = Timing(now_ms=time.time_ns() / 1e6), list[Outgoing](), list[Session]()
+        for session, one in zip(idle, stepped, strict=True):
+            state, events = conclude_idle(session.state, self._last_cause(session), one.result, timing, self._services.config)
+            closed.append(Session(session.id, session.partition, state, one.result.state))
+            outgoing += self._services.emitter.records(events, session.partition)
+        await self._services.publisher.publish(outgoing)
+        await self.sessions.store(closed)
+
+    async def answer(self, session_id: str, partition: int, request_id: str, task: str | None) -> list[Event]:
+        """What can be said of a session now, as partial predictions; empty when this modality does not know it."""
+        async with self.sessions.lock:
+            session = self.sessions.load(partition, [session_id])[session_id]
+            if session.state.next_position == 0:
+                return []
+            work = Work(cache_name(self.modality, session_id), session.model_state, ())
+            answers = await self._services.inference.answer(self.modality, work)
+            wanted = [a for a in answers if task is None or a.task == task]
+            return answer_request(self._last_cause(session), request_id, wanted, Timing(now_ms=time.time_ns() / 1e6))
+
+    # the steps of `advance`
+
+    def _accept_all(self, step: Sequence[tuple[Batch, Decoded]]) -> tuple[list[Pending], list[Outgoing]]:
+        """Sessions with something new, in order of their first record; and what goes out for records that are not theirs."""
+        emitter, outgoing, version = self._services.emitter, list[Outgoing](), self._services.inference.version(self.modality)
+        found: dict[str, Session] = {}
+        for batch, decoded in step:
+            for forward in decoded.forwards:
+                outgoing.append(emitter.raw(self.modality, forward.partition, forward.key, forward.value, forward.headers))
+            for failure, partition, record in decoded.failures:
+                outgoing += emitter.refused(failure, partition, tuple(record.headers or ()), version)
+            if new := {read.session_id for read in decoded.reads} - found.keys():
+                found |= self.sessions.load(batch.partition, new)
+        pending: dict[str, Pending] = {}
+        for read in (read for _, decoded in step for read in decoded.reads):
+            session = found[read.session_id]
+            if is_replay(session.state, read):
+                continue
+            try:
+                state, accepted = accept(session.state, read, self._services.config)
+            except PositionError as problem:
+                failure = self._failure(read, problem, "dead_letter", read.place.timestamp_ms * 1000)
+                outgoing += emitter.refused(failure, session.partition, read.headers, version)
+                continue
+            one = pending.get(read.session_id)
+            if one is None:  # a copy: the stored session stays as it is until all this is published
+                one = pending[read.session_id] = Pending(Session(session.id, session.partition, state, session.model_state))
+                found[read.session_id] = one.session
+            one.session.state = state
+            one.reads.append(read)
+            one.accepted.append(accepted)
+        return list(pending.values()), outgoing
+
+    def _conclude(
+        self, one: Pending, stepped: Stepped, timing: Timing, polled_ns: int, traced: list[tuple[Read, TraceContext]], over: bool
+    ) -> list[Outgoing]:
+        """Records to publish for one session; its state and model state are the new ones then. Adds to `traced`."""
+        services, outgoing = self._services, list[Outgoing]()
+        version, arrived_ms = services.inference.version(self.modality), polled_ns / 1e6
+        causes, contexts = [], []
+        for read, accepted in zip(one.reads, one.accepted, strict=True):
+            context = services.tracer.context(read)
+            cause = Cause(read.session_id, self.modality, version, read.place, accepted.item.timestamp_us, context.trace_id, arrived_ms)
+            causes.append(cause)
+            contexts.append(context)
+        if over:
+            contexts[0] = services.tracer.always(contexts[0])
+        one.session.state, events = conclude(one.session.state, causes, one.accepted, stepped.result, timing, services.config)
+        one.session.model_state = stepped.result.state
+        for read, accepted, context, its_events in zip(one.reads, one.accepted, contexts, events, strict=True):
+            if context.sampled:
+                traced.append((read, context))
+            outgoing += services.emitter.records(its_events, one.session.partition, context)
+            for index, notice in enumerate(accepted.notices):
+                action = "use_kafka_time" if isinstance(notice, TimestampError) else "accept"
+                failure = self._failure(read, notice, action, accepted.item.timestamp_us, trace_id=context.trace_id, index=index)
+                outgoing += services.emitter.records([to_event(failure, version)], one.session.partition, context)
+        for number, recovery in enumerate(stepped.recoveries):
+            outgoing += self._recovered(one, recovery, number)
+        return outgoing
+
+    def _over_budget(self, pending: list[Pending], timing: Timing) -> Pending | None:
+        """The session whose first record waited longest, when the step is over budget: its trace is kept for the step."""
+        slowest = min(pending, key=lambda p: p.reads[0].place.timestamp_ms, default=None)
+        if slowest is None:
+            return None
+        budget, waited_ms = self._services.config.latency, timing.now_ms - slowest.reads[0].place.timestamp_ms
+        return slowest if budget.max_per_token_ms < waited_ms < DAY_MS or timing.step_ms > budget.max_update_ms else None
+
+    def _recovered(self, one: Pending, recovery: Recovery, number: int) -> list[Outgoing]:
+        """The failure row of one recovery action, and the dead letter of an item that nothing helped."""
+        at = next((i for i, a in enumerate(one.accepted) if a.item.position == recovery.position), len(one.reads) - 1)
+        read, accepted = one.reads[at], one.accepted[at]
+        failure = self._failure(
+            read, recovery.error, recovery.action, accepted.item.timestamp_us, recovery.success, stage="step", with_stack=True, index=number
+        )
+        version, emitter = self._services.inference.version(self.modality), self._services.emitter
+        if recovery.action == "dead_letter":
+            return emitter.refused(failure, one.session.partition, read.headers, version)
+        return emitter.records([to_event(failure, version)], one.session.partition)
+
+    def _failure(self, read: Read, error: Exception, action: str, timestamp_us: int, success: bool = True, **more) -> Failure:  # type: ignore[no-untyped-def]
+        fields = {"stage": "accept", "key": read.key, "value": read.value} | more
+        return Failure(error, read.place, read.session_id, self.modality, timestamp_us, action, success, **fields)
+
+    def _last_cause(self, session: Session) -> Cause:
+        """The session's last record, as the cause of what no record causes."""
+        state = session.state
+        place = Place(self._services.config.topic_prefix + self.modality, state.source_partition, state.source_offset, state.arrived_ms)
+        return Cause(session.id, self.modality, self._services.inference.version(self.modality), place, state.last_us)
+
+    async def _publish_spans(self, traced: Iterable[tuple[Read, TraceContext]], times: Times) -> None:
+        services = self._services
+        spans = [span for read, context in traced for span in services.tracer.spans(read, context, times)]
+        if spans:
+            services.export_spans(spans)
+            await services.publisher.publish([services.emitter.raw("traces", 0, None, to_otlp(spans), [])])
+
+
+def _stages(step_ns: int, stepped: Sequence[Stepped]) -> tuple[int, int]:
+    """When the trunk and then the hierarchy were through, by what the results measured."""
+    encode_ns = int(max((s.result.encode_ms for s in stepped), default=0.0) * 1e6)
+    update_ns = int(sum(s.result.update_ms for s in stepped) * 1e6)
+    return step_ns + encode_ns, step_ns + encode_ns + update_ns

@@ -1,0 +1,135 @@
+"""The sessions of one modality on this worker: rows of its table, and the hot ones unpacked.
+
+Knows which sessions are here, hot or stored, and when each was last heard; leaves the table's bytes on disk to changelog.py and what a
+record changes to session.py. A row holds what cannot be computed again; what can is dropped with its partition.
+"""
+
+import asyncio
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+import msgspec
+
+from streams import changelog
+from streams.inference import Inference
+from streams.session import SessionState, is_idle
+
+ROW_VERSION = 1
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """What a session table keeps under a session id."""
+
+    version: int
+    state: SessionState
+    model: bytes
+
+
+@dataclass(slots=True)
+class Session:
+    """A hot session."""
+
+    id: str
+    partition: int
+    state: SessionState
+    model_state: Any
+
+
+class UnknownRowError(Exception):
+    """A row of a version this worker does not know: written by a newer one."""
+
+
+_encode_row, _decode_row = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Row).decode
+
+
+class Sessions:
+    """Sessions of one modality. Its lock is held from load to store: nobody else changes a session meanwhile."""
+
+    def __init__(self, modality: str, table: faust.Table, inference: Inference, max_hot: int = 20_000):
+        self.lock = asyncio.Lock()
+        self._modality = modality
+        self._table = table
+        self._inference = inference
+        self._max_hot = max_hot
+        self._hot: OrderedDict[str, Session] = OrderedDict()
+        self._open: defaultdict[int, dict[str, int]] = defaultdict(dict)  # partition -> open session -> Kafka's time of its last record
+        self._unknown: set[int] = set()
+
+    def load(self, partition: int, ids: Iterable[str]) -> dict[str, Session]:
+        """Sessions by id, new ones included."""
+        ids = list(ids)
+        cold = [i for i in ids if i not in self._hot]
+        rows = changelog.load(self._table, partition, [i.encode() for i in cold]) if cold else {}
+        found = {}
+        for session_id in ids:
+            session = self._hot.get(session_id)
+            if session is None:
+                data = rows.get(session_id.encode())
+                state, model_state = self._unpack(session_id, data) if data else (SessionState(), None)
+                session = Session(session_id, partition, state, model_state)
+            else:
+                self._hot.move_to_end(session_id)
+            found[session_id] = session
+        return found
+
+    async def store(self, changed: Iterable[Session]) -> None:
+        """Write sessions to changelog and table, then keep them hot. When it returns they survive a crash."""
+        by_partition: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
+        changed = list(changed)
+        for session in changed:
+            row = Row(ROW_VERSION, session.state, self._inference.pack(self._modality, session.model_state))
+            by_partition[session.partition][session.id.encode()] = _encode_row(row)
+        await asyncio.gather(*(changelog.store(self._table, partition, rows) for partition, rows in by_partition.items()))
+        for session in changed:
+            self._hot[session.id] = session
+            self._hot.move_to_end(session.id)
+            self._note(session.id, session.partition, session.state)
+        while len(self._hot) > self._max_hot:
+            self._hot.popitem(last=False)
+
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """Partitions came: which of their sessions are open is learnt once their rows are recovered."""
+        self._unknown |= set(partitions)
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Forget the sessions of partitions that left this worker, their caches too."""
+        gone = set(partitions)
+        names = [i for i, s in self._hot.items() if s.partition in gone]
+        for session_id in names:
+            del self._hot[session_id]
+        for partition in gone:
+            self._open.pop(partition, None)
+        self._unknown -= gone
+        self._inference.drop(self._modality, [cache_name(self._modality, i) for i in names])
+
+    def idle(self, now_ms: float, idle_s: float, most: int = 500) -> list[Session]:
+        """Up to `most` open sessions that were silent for `idle_s`."""
+        for partition in self._unknown:
+            for key, data in changelog.rows(self._table, partition):
+                self._note(key.decode(), partition, _decode_row(data).state)
+        self._unknown.clear()
+        found: list[Session] = []
+        for partition, sessions in self._open.items():
+            late = [i for i, arrived_ms in list(sessions.items()) if now_ms - arrived_ms > idle_s * 1000][: most - len(found)]
+            found += [s for s in self.load(partition, late).values() if is_idle(s.state, now_ms, idle_s)]
+        return found
+
+    def _note(self, session_id: str, partition: int, state: SessionState) -> None:
+        if state.is_open:
+            self._open[partition][session_id] = state.arrived_ms
+        else:
+            self._open[partition].pop(session_id, None)
+
+    def _unpack(self, session_id: str, data: bytes) -> tuple[SessionState, Any]:
+        row = _decode_row(data)
+        if row.version != ROW_VERSION:
+            raise UnknownRowError(f"session {session_id}: row version {row.version}, this worker knows {ROW_VERSION}; run the newer worker")
+        return row.state, self._inference.unpack(self._modality, row.model)
+
+
+def cache_name(modality: str, session_id: str) -> str:
+    """What a model calls a session (models.steps.Work.session)."""
+    return f"{modality}/{session_id}"
