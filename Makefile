@@ -23,7 +23,7 @@ setup: $(VENV)/.installed $(VENV)/.broker
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@if [ -z '$(PYTHON)' ] || ! '$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-		echo "error: Python 3.11 or later is needed, found: $$('$(or $(PYTHON),python3)' --version 2>&1 || true). Install one, or name it: make setup PYTHON=/path/to/python3" >&2; exit 1; fi
+		echo "error: Python 3.11 or later is needed, found: $$('$(or $(PYTHON),python3)' --version 2>&1 | head -n 1). Install one, or name it: make setup PYTHON=/path/to/python3" >&2; exit 1; fi
 	@'$(PYTHON)' -c 'import venv, ensurepip' 2>/dev/null || [ -n '$(UV)' ] || { \
 		echo "error: $(PYTHON) has no venv module (on Debian and Ubuntu it is in the package python3-venv)" >&2; exit 1; }
 	@echo 'setting up $(VENV): locked dependencies, some minutes the first time'

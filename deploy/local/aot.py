@@ -45,6 +45,7 @@ def record(broker: Broker, cache_dir: Path, say: Callable[[str], None]) -> Path 
         return file
     say("recording an ahead-of-time cache for a faster start (once)")
     file.parent.mkdir(parents=True, exist_ok=True)
+    forget_removed(file.parent)
     work = Path(tempfile.mkdtemp(prefix="record-", dir=file.parent))
     try:
         port = free_port()
@@ -67,6 +68,15 @@ def record(broker: Broker, cache_dir: Path, say: Callable[[str], None]) -> Path 
         if not made.exists():
             return None
         os.replace(made, file)
+        file.with_suffix(".java").write_text(str(broker.java.path), encoding="utf-8")
         return file
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def forget_removed(folder: Path) -> None:
+    """Remove the caches (60 MB each) of Javas that are no longer there."""
+    for note in folder.glob("*.java"):
+        if not Path(note.read_text(encoding="utf-8")).exists():
+            note.with_suffix(".aot").unlink(missing_ok=True)
+            note.unlink()
