@@ -41,7 +41,7 @@ class ToSend:
     """One record of the input, before it is bytes."""
 
     line: int
-    """Where it begins, from 1."""
+    """Where it was complete, from 1."""
     session_id: str
     record: Any
     """Record of schemas.events."""
@@ -54,7 +54,7 @@ def lines_to_records(lines: Iterable[bytes], topic: str, session_id: str) -> Ite
 
     The first line decides whether a `tokens` input is JSON lines or text; in the other topics each line decides for itself.
     """
-    codec, cutter, piece_line = Codec(), PieceCutter(), 1
+    codec, cutter, number = Codec(), PieceCutter(), 1
     json_lines: bool | None = None if topic == "tokens" else True
     for number, raw in enumerate(lines, 1):
         try:
@@ -69,14 +69,13 @@ def lines_to_records(lines: Iterable[bytes], topic: str, session_id: str) -> Ite
             json_lines = fields is not None
         if topic == "tokens" and not json_lines:
             for piece in cutter.feed(text):
-                yield _plain(topic, piece_line, session_id, text=piece)
-            piece_line = number
+                yield _plain(topic, number, session_id, text=piece)
         elif fields is not None:
             yield _from_json(codec, topic, number, session_id, fields)
         elif line := text.rstrip("\r\n"):
             yield _from_line(topic, number, session_id, line)
     for piece in cutter.finish():
-        yield _plain(topic, piece_line, session_id, text=piece)
+        yield _plain(topic, number, session_id, text=piece)
 
 
 def json_fields(text: str, topic: str) -> dict[str, Any] | None:
