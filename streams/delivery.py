@@ -105,6 +105,7 @@ def make_app(
     partitions: int = 8,
     max_poll_records: int = 4000,
     max_record_bytes: int = 16 << 20,
+    session_timeout_s: float = 10.0,
     watchdog_s: float = 60.0,
     ready_file: Path | None = None,
     compression: str | None = None,
@@ -113,7 +114,7 @@ def make_app(
 
     app_id: consumer group and prefix of the changelogs. data_dir: this worker's own folder. instance: its name in the group,
     unique and lasting (static membership: a restart within the session timeout moves no partition).
-    max_poll_records: of one batch. watchdog_s: the worker stops when commits are frozen for so long while records wait.
+    max_poll_records: of one batch. session_timeout_s: after it a dead worker's partitions move. watchdog_s: the worker stops when commits are frozen for so long while records wait.
     """
     servers = [server.strip() for server in bootstrap.split(",")]
     app = App(
@@ -132,8 +133,8 @@ def make_app(
         consumer_group_instance_id=instance,
         consumer_max_fetch_size=1 << 20,  # of a partition and fetch; Kafka sends a larger first record all the same
         producer_max_request_size=max_record_bytes,
-        broker_session_timeout=10,
-        broker_heartbeat_interval=2,
+        broker_session_timeout=session_timeout_s,
+        broker_heartbeat_interval=session_timeout_s / 5,
         broker_rebalance_timeout=15,
         broker_commit_interval=1.0,
         broker_max_poll_records=max_poll_records,
@@ -161,7 +162,8 @@ def batch_agent(app: App, topic: str) -> Callable[[Callable[[Any], Awaitable[Non
         async def agent(stream: Any) -> None:
             try:
                 await fun(stream)
-                raise StrataError(f"agent {topic} returned; its loop must not end")
+                if not app.should_stop:
+                    raise StrataError(f"agent {topic} returned; its loop must not end")
             except Exception as problem:
                 log.exception("agent %s failed: the worker stops, what is not acked will be replayed", topic)
                 # hand out nothing more: a later batch of the same session would make the replay look done already
@@ -193,7 +195,10 @@ class Gather:
         asyncio.get_running_loop().call_later(self._idle_s, self._tick)
 
     async def take(self) -> list[Batch]:
-        """Wait for one batch, and take all others that are there, up to the limit. [] is a tick of idle_s."""
+        """Wait for one batch, and take all others that are there, up to the limit. [] is a tick of idle_s.
+
+        Raises StopAsyncIteration when the app stops: Faust throws it into the queue.
+        """
         events = [await self.queue.get()]
         count = 0
         while not self.queue.empty() and count < self._max_records:
@@ -235,7 +240,7 @@ async def decode_ahead(gathered: Gather, decode: Callable[[Batch], T]) -> AsyncI
     arrived = asyncio.Event()
     idle = False
 
-    async def read() -> None:
+    async def read() -> None:  # ends with StopAsyncIteration, or with what `decode` raised
         nonlocal idle
         try:
             while True:
@@ -255,7 +260,9 @@ async def decode_ahead(gathered: Gather, decode: Callable[[Batch], T]) -> AsyncI
             await arrived.wait()
             arrived.clear()
             if reader.done():
-                reader.result()
+                if isinstance(problem := reader.exception(), StopAsyncIteration):
+                    return
+                raise problem or RuntimeError("the reader ended")
             fresh = [pair for pair in ready if not pair[0].stale]
             only_tick = idle and not ready
             ready.clear()

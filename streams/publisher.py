@@ -24,6 +24,8 @@ PATIENCE_S = 90.0
 METADATA_S = 5.0
 """How long to wait for a topic to be known."""
 
+NO_HEADERS: list[tuple[str, bytes]] = []
+
 
 class Outgoing(NamedTuple):
     """One record to publish; its bytes are ready."""
@@ -85,7 +87,7 @@ class Publisher(Service):
         """Publish rows of one partition; None is a tombstone. Returns the offset of the last one. Raises PublishError."""
         batches = _Batches(self._running())
         for key, value in rows:
-            batches.add(topic, partition, key, value, (), None)
+            batches.add(topic, partition, key, value, [], None)
         return await batches.send()
 
     async def partition_of(self, topic: str, key: bytes | None) -> int:
@@ -124,6 +126,8 @@ class _Batches:
         timestamp_ms: int | None,
     ) -> None:
         place = (topic, partition)
+        if not isinstance(headers, list):
+            headers = list(headers)
         builder = self._open.get(place)
         if builder is None:
             builder = self._open[place] = self._producer.create_batch()
