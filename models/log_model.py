@@ -25,6 +25,8 @@ STRETCH = 5
 """Lines of a stretch, for the session's score."""
 UNUSUAL = 0.99
 """A line at or above it is an anomaly: novelty that this session shows in less than one line of a hundred."""
+NOTABLE = 0.1
+"""A novelty rarer than this is named as a reason."""
 UNUSUAL_SESSION = 0.95
 """So unusual on average are the lines of the worst stretch of an anomalous session."""
 _NUMBER = {name: n for n, name in enumerate(SEVERITIES)}
@@ -177,8 +179,8 @@ def unusual(state: LogState, mined: Mined, severity: int) -> tuple[float, str]:
     if severity <= 4:
         chances.append(((sum(state.severities[: severity + 1]) + 1.0) / total, "rare severity"))
     is_warm = state.lines >= WARM_UP
-    chance, reason = min(chances, default=(1.0, ""))
-    value = 1.0 - chance if is_warm else 0.0
+    value = 1.0 - min(chances)[0] if chances and is_warm else 0.0
+    reason = ", ".join([why for chance, why in chances if chance < NOTABLE])
 
     state.transitions.pop(step, None)
     state.transitions[step] = None

@@ -81,7 +81,9 @@ class MetricModel:
     def unpack(self, data: bytes) -> MetricState:
         row = _decode(data)
         if row.layout != 1:
-            raise ValueError(f"metric state of layout {row.layout}, this version reads 1; run the version that wrote it or reset the session")
+            raise ValueError(
+                f"metric state of layout {row.layout}, this version reads 1; run the version that wrote it or reset the session"
+            )
         return MetricState(dict(row.series), **{name: getattr(row, name) for name in _COUNTERS})
 
     def drop(self, session: str) -> None:
@@ -127,7 +129,9 @@ def read(state: MetricState, item: Item, own: set[str]) -> ItemResult:
         state.worst, state.worst_at, state.worst_series = verdict.value, start, item.name
     findings: tuple[Answer, ...] = (
         Answer("anomaly", start, end, True, label, value=verdict.value, output={"series": item.name, "reason": verdict.view}),
-        Answer("forecast", start, end, True, value=verdict.forecast, output={"series": item.name, "low": verdict.low, "high": verdict.high}),
+        Answer(
+            "forecast", start, end, True, value=verdict.forecast, output={"series": item.name, "low": verdict.low, "high": verdict.high}
+        ),
     )
     return ItemResult(start, findings=(*findings, close(state)) if item.ends_session else findings)
 

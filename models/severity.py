@@ -48,7 +48,9 @@ _LEVEL_OF |= {form(word): level for word, level in _LEVEL_OF.items() for form in
 _PHRASES = re.compile(r"(?P<emergency>kernel panic)|(?P<critical>out of memory|core dumped|machine check)|(?P<error>can't|could not|no such |timed out)"
                       r"|(?P<warning>not (?:fully|found|available|permitted|allowed|supported|responding)|does not)", re.IGNORECASE)  # fmt: skip
 _PHRASE_LEVEL = {"emergency": 0, "critical": 2, "error": 3, "warning": 4}
-_PHRASE_WORDS = frozenset(["not", "can", "panic", "memory", "dumped", "check", "no", "timed", "Not", "Can", "Panic", "Memory", "Dumped", "Check", "No", "Timed"])
+_PHRASE_WORDS = frozenset(
+    ["not", "can", "panic", "memory", "dumped", "check", "no", "timed", "Not", "Can", "Panic", "Memory", "Dumped", "Check", "No", "Timed"]
+)
 _SURE = {0: 0.5, 1: 0.4, 2: 0.5, 3: 0.5, 4: 0.3, 5: 0.5, 7: 0.6}
 """How often such a word is right, in tenths by judgement."""
 

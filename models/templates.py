@@ -37,9 +37,9 @@ _VALUES = re.compile(
 | {_BRACES}                                                                          # {{...}} without keys
 | \[[^\[\]]*,[^\[\]]*(?:\]|$)                                                        # [a, b]
 | (?:(?<![\w.])[A-Za-z]:\\|(?<![\w<])\.{{0,2}}/|\b[a-z]+://)[^\s,;()\[\]{{}}"'<>]*     # paths and addresses of resources
-| (?<![\w.$])[A-Za-z_$][\w$-]*(?:\.[\w$-]+){{2,}}(?:[/:\#@][^\s,;()\[\]{{}}"'=]*)?     # dotted names of three parts or more
+| (?<![\w.$-])[A-Za-z_$][\w$-]*(?:\.[\w$-]+){{2,}}(?:[/:\#@][^\s,;()\[\]{{}}"'=]*)?     # dotted names of three parts or more
 | (?<=\buser\s)[\w.@-]+ | (?<=\bhost\s)[\w.@-]+                                      # the word after "user"
-| [^\s,;:()\[\]{{}}"'=<>|.]*(?:\.[^\s,;:()\[\]{{}}"'=<>|.]+)*\d[^\s,;()\[\]{{}}"'=<>|]*(?:\s(?:[KMGTP]i?B|B|ms)\b)?  # anything with a digit, its unit
+| (?<![^\s,;:()\[\]{{}}"'=<>|.])[^\s,;:()\[\]{{}}"'=<>|.]*(?:\.[^\s,;:()\[\]{{}}"'=<>|.]+)*\d[^\s,;()\[\]{{}}"'=<>|]*(?:\s(?:[KMGTP]i?B|B|ms)\b)?  # anything with a digit, its unit
 | \b(?:true|false|null)\b
 | (?<=\()(?=\)) | (?<=\[)(?=\])                                                      # empty brackets hold an empty value
 )""",

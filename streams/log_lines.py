@@ -117,13 +117,13 @@ _TAG_PID = re.compile(r"([^\s:\[\]]{1,64})\[(\d+)\]:?\s*")
 
 # After a date or a clock: pid, level, thread and logger in their usual orders.
 _REST = re.compile(
-    r"[\s,|]*(?:(?P<pid>\d{1,10})\s+)?(?:(?P<name>[\w.$-]{1,80}) - )?(?:\[(?P<early>[^\[\]]{1,80})\]\s+)?"
+    r"[\s,|]*(?:- )?(?:(?P<pid>\d{1,10})\s+)?(?:(?P<name>[\w.$-]{1,80}) - )?(?:\[(?P<early>[^\[\]]{1,80})\]\s+)?"
     r"[\[<(|]?(?P<level>(?i:" + _LEVEL + r"))[\])>|]?(?=[\s:,\]]|$)[\s:,|-]*"
 )
 _LOGGER = re.compile(
     r"(?:(?P<pid>\d{1,10})\s+---\s+)?(?:\[(?P<thread>[^\[\]]{1,400})\]\s*)?"
-    r"(?:(?P<logger>[A-Za-z_][\w$]*(?:[.$/#-][\w$<>-]+)+)(?:\s*:\s+|\s+-\s+|(?=\s\[)|(?<=\d)\s)"  # dotted name
-    r"|(?P<camel>[A-Z][\w$]*[a-z][A-Z][\w$]*)\s?:\s+"  # CamelCase:
+    r"(?:(?P<logger>[A-Za-z_][\w$]*+(?:[.$/#-][\w$<>-]++)++)(?:\s*:\s+|\s+-\s+|(?=\s\[)|(?<=\d)\s)"  # dotted name
+    r"|(?P<camel>[A-Z][\w$]{0,60}[a-z][A-Z][\w$]{0,60})\s?:\s+"  # CamelCase:
     r"|(?P<column>[A-Z]{2,12})\s{2,})?\s*"  # a column of its own
     r"(?P<request>\[(?:req-[^\]]*|-)\]\s+)?"
 )
@@ -165,11 +165,11 @@ def after_time(text: str, start: int, at_us: int | None) -> LogLine:
             inner.priority, inner.facility, inner.severity, inner.severity_source, at_us, inner.host, inner.app, inner.pid, inner.message,
             inner.fields | {"stream": cri[1]},
         )  # fmt: skip
-    rest = _REST.match(text, start)
+    rest = _REST.match(text, start, start + HEADER_CHARS)
     if rest is None:
         return plain(text[start:].lstrip(" ,|\t"), None, at_us)
     pid, name, early, level = rest.groups()
-    more = _LOGGER.match(text, rest.end())
+    more = _LOGGER.match(text, rest.end(), rest.end() + HEADER_CHARS)
     if more is None:
         return plain(text[rest.end() :], level_number(level), at_us, name or "", pid or "")
     pid2, thread, logger, camel, column, request = more.groups()
@@ -261,7 +261,9 @@ def console(text: str) -> LogLine | None:
     at = _CONSOLE.match(text)
     if at is None:
         return None
-    return plain(text[at.end() :], level_number(at[13]), int(at[2]) * 1_000_000 + int(at[10]), at[12], "", node=at[3], flag=at[1], type=at[11])
+    return plain(
+        text[at.end() :], level_number(at[13]), int(at[2]) * 1_000_000 + int(at[10]), at[12], "", node=at[3], flag=at[1], type=at[11]
+    )
 
 
 def logfmt(text: str) -> LogLine | None:
@@ -337,7 +339,9 @@ def from_json(text: str, received_us: int) -> LogLine | None:
     found = from_fields(record)
     if found is None or found.severity is not None or not isinstance(record.get("log"), str):
         return found
-    inner = parse_text(found.message.lstrip(), found.timestamp_us or received_us) if not found.message.startswith("{") else found  # a container's line
+    inner = (
+        parse_text(found.message.lstrip(), found.timestamp_us or received_us) if not found.message.startswith("{") else found
+    )  # a container's line
     return replace(inner, timestamp_us=found.timestamp_us or inner.timestamp_us, fields=found.fields | inner.fields)
 
 

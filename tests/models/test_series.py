@@ -63,7 +63,7 @@ def test_missing_daily_peak_is_found():
 
 @pytest.mark.parametrize("extreme", [1e308, -1e308, 5e-324, 0.0, LARGEST])
 def test_extreme_values_keep_every_number_finite(extreme):
-    values = noisy(100) + [extreme, -extreme, extreme] + noisy(100)
+    values = [*noisy(100), extreme, -extreme, extreme, *noisy(100)]
     found, series = verdicts(values)
     assert all(math.isfinite(x) for v in found for x in (v.value, v.forecast, v.low, v.high))
     assert all(0.0 <= v.value <= 1.0 for v in found)

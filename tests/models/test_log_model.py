@@ -1,0 +1,141 @@
+"""LogModel: any split of a session gives the same answers and bytes; one session's trouble stays its own."""
+
+import random
+import time
+
+import pytest
+
+from models.log_model import WARM_UP, LogModel
+from models.severity import SEVERITIES, by_keywords
+from models.steps import Answer, Item, ItemResult, Work
+
+MODEL = LogModel()
+KINDS = [
+    "Took {} seconds",
+    "user {} logged in",
+    "error reading block {}",
+    "GET /a/{} 200",
+    "cache miss for key={}",
+    "shutting down worker w{}",
+]
+
+
+def items(n: int, seed: int = 1, ends: bool = True) -> list[Item]:
+    chance = random.Random(seed)
+    weights = [40, 20, 2, 30, 10, 1]
+    return [
+        Item(k, chance.choices(KINDS, weights)[0].format(chance.randrange(1000)), k * 1_000_000, ends_session=ends and k == n - 1)
+        for k in range(n)
+    ]
+
+
+def run(parts, state=None, repack=False):
+    results: list[ItemResult] = []
+    for part in parts:
+        result = MODEL.step([Work("logs/a", state, part)])[0]
+        assert result.error is None
+        results += result.items
+        state = MODEL.unpack(MODEL.pack(result.state)) if repack else result.state
+    return results, state
+
+
+def random_parts(all_items, seed):
+    chance, parts, at = random.Random(seed), [], 0
+    while at < len(all_items):
+        size = chance.randrange(1, 40)
+        parts.append(all_items[at : at + size])
+        at += size
+    return parts
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_split_gives_the_same_answers_and_bytes(seed):
+    whole = items(700)
+    once, state = run([whole])
+    split, split_state = run(random_parts(whole, seed), repack=seed % 2 == 1)
+    assert split == once
+    assert MODEL.pack(split_state) == MODEL.pack(state)
+
+
+def test_step_leaves_the_state_it_was_given():
+    _, state = run([items(200, ends=False)])
+    before = MODEL.pack(state)
+    again = [MODEL.step([Work("logs/a", state, items(50, seed=2))])[0] for _ in range(2)]
+    assert MODEL.pack(state) == before
+    assert again[0].items == again[1].items
+    assert MODEL.pack(again[0].state) == MODEL.pack(again[1].state)
+
+
+def test_every_line_has_one_final_template_severity_and_anomaly():
+    results, _ = run([items(100)])
+    for n, result in enumerate(results[:-1]):
+        assert [a.task for a in result.findings] == ["template", "severity", "anomaly"]
+        assert {(a.span_start, a.span_end, a.is_final) for a in result.findings} == {(n, n + 1, True)}
+        assert result.findings[1].label in SEVERITIES
+        assert 0.0 <= result.findings[2].value <= 1.0
+
+
+def test_positions_may_have_gaps():
+    some = [Item(p, "hello 1", p) for p in (0, 1, 5, 9)]
+    results, state = run([some])
+    assert [(r.position, r.findings[0].span_start, r.findings[0].span_end) for r in results] == [(p, p, p + 1) for p in (0, 1, 5, 9)]
+    whole = MODEL.close(Work("logs/a", state, ())).items[0].findings[0]
+    assert isinstance(whole, Answer)
+    assert (whole.span_start, whole.span_end) == (0, 10)
+
+
+def test_end_gives_one_answer_for_the_whole_session_and_close_no_second():
+    results, state = run([items(100)])
+    whole = results[-1].findings[-1]
+    assert (whole.task, whole.span_start, whole.span_end, whole.is_final) == ("anomaly", 0, 100, True)
+    assert MODEL.close(Work("logs/a", state, ())).items == ()
+
+
+def test_severity_comes_from_the_line_before_its_words():
+    cases = [("pri:error", "all good", "error", "pri"), ("debug", "fatal", "debug", "header"), ("header:notice", "x", "notice", "header")]
+    for name, text, label, source in cases:
+        answer = MODEL.step([Work("s", None, [Item(0, text, 0, name=name)])])[0].items[0].findings[1]
+        assert isinstance(answer, Answer)
+        assert (answer.label, answer.output["source"]) == (label, source)
+
+
+@pytest.mark.parametrize(
+    ("message", "severity"),
+    [
+        ("connection refused by peer", "error"), ("0 errors found", "informational"), ("FATAL: cannot go on", "critical"),
+        ("Kernel panic - not syncing", "emergency"), ("java.io.IOException: gone", "error"), ("disk usage exceeds 90%", "warning"),
+        ("all is well", "informational"), ("cache error corrected", "informational"), ("", "informational"),
+    ],
+)  # fmt: skip
+def test_words_tell_the_severity(message, severity):
+    assert SEVERITIES[by_keywords(message)[0]] == severity
+
+
+def test_a_kind_of_line_never_seen_is_an_anomaly_once_the_session_is_known():
+    usual = [Item(n, KINDS[n % 2].format(n), n) for n in range(WARM_UP * 10)]
+    results, _ = run([[*usual, Item(len(usual), "out of memory, killing process 7", 0)]])
+    last = results[-1].findings[2]
+    assert (last.label, last.output["reason"]) == ("anomaly", "unseen template, rare severity")
+    assert all(r.findings[2].label == "normal" for r in results[:-1])
+
+
+def test_one_bad_session_fails_alone_and_keeps_its_state():
+    bad = [Item(0, None, 0)]  # type: ignore[arg-type]
+    results = MODEL.step([Work("logs/a", None, items(5)), Work("logs/b", None, bad), Work("logs/c", None, items(5))])
+    assert [r.error is None for r in results] == [True, False, True]
+    assert results[1].state is None
+    assert results[0].items == results[2].items
+
+
+def test_state_of_many_distinct_lines_is_bounded():
+    chance, letters = random.Random(3), "abcdefghijklmnopqrstuvwxyz"
+    flood = [Item(n, " ".join("".join(chance.choices(letters, k=6)) for _ in range(20)), n) for n in range(5000)]
+    _, state = run([flood])
+    assert len(MODEL.pack(state)) < 80_000
+
+
+def test_speed_is_above_ten_thousand_lines_a_second():
+    some = items(5000)
+    start = time.process_time()
+    run([some])
+    assert len(some) / (time.process_time() - start) > 10_000
