@@ -1,0 +1,135 @@
+"""Raw records become records of sessions, forwards or failures; none is lost."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+from schemas import origin
+from schemas.codec import Codec, encoder
+from schemas.events import TokenEvent
+from schemas.origin import Origin
+from streams.agents import logs, metrics, tokens
+from streams.batching import Batch
+from streams.reading import Decoded, Reader
+
+
+@dataclass
+class Raw:
+    """A record as the consumer gives it."""
+
+    offset: int
+    value: bytes | None
+    key: bytes | None = None
+    headers: list = field(default_factory=list)
+    timestamp: int = 1_767_000_000_000
+    timestamp_type: int = 1
+
+
+def decode(records: list[Raw], partition: int, name: str = "tokens", module=tokens, limit: int = 10_000) -> tuple[Decoded, Reader]:
+    reader = Reader(name, Codec(), module.contents, 8, limit)
+    return reader.read_all(Batch(name, partition, records)), reader
+
+
+def home(session: str) -> int:
+    return Reader("tokens", Codec(), tokens.contents, 8, 1).partition_of(session)
+
+
+PIECE = b'{"session_id":"visit","text":"hi "}'
+
+
+def test_murmur2_puts_sessions_where_java_does() -> None:
+    # org.apache.kafka.common.utils.Utils.murmur2 of "21" is -973932308
+    assert home("21") == (-973932308 & 0x7FFFFFFF) % 8
+
+
+def test_a_rightly_keyed_record_is_read() -> None:
+    decoded, _ = decode([Raw(5, PIECE, b"visit")], home("visit"))
+    (read,) = decoded.reads
+    assert (read.session_id, read.place.offset, read.contents.text) == ("visit", 5, "hi ")
+
+
+def test_a_wrong_missing_or_misplaced_key_is_forwarded_to_its_session() -> None:
+    elsewhere = (home("visit") + 1) % 8
+    for key, partition in ((b"other", elsewhere), (None, home("visit")), (b"visit", elsewhere)):
+        decoded, _ = decode([Raw(5, PIECE, key, [("h", b"1")])], partition)
+        (forward,) = decoded.forwards
+        assert (forward.partition, forward.key, forward.value) == (home("visit"), b"visit", PIECE)
+        assert forward.headers == [("h", b"1"), ("strata-origin", b"%d/5/1767000000000/0" % partition)]
+        assert not decoded.reads
+
+
+def test_a_forwarded_record_keeps_its_first_place() -> None:
+    decoded, _ = decode([Raw(99, PIECE, b"visit", [origin.write(Origin(2, 5, 1_766_000_000_000))])], home("visit"))
+    (read,) = decoded.reads
+    assert (read.offset, read.place.partition, read.place.offset, read.place.timestamp_ms) == (99, 2, 5, 1_766_000_000_000)
+    assert read.origin == Origin(2, 5, 1_766_000_000_000)
+
+
+def test_an_otlp_request_becomes_a_forward_per_line() -> None:
+    request = ExportLogsServiceRequest()
+    resource = request.resource_logs.add()
+    resource.resource.attributes.add(key="service.name").value.string_value = "checkout"
+    for text in ("one", "two"):
+        resource.scope_logs.add().log_records.add().body.string_value = text
+    decoded, _ = decode([Raw(7, request.SerializeToString(), None, [("content-type", b"application/x-protobuf")])], 0, "logs", logs)
+    assert [Codec().decode("logs", f.value).raw for f in decoded.forwards] == ["one", "two"]
+    assert [f.headers[-1][1].split(b"/")[3] for f in decoded.forwards] == [b"0", b"1"]
+    assert {f.key for f in decoded.forwards} == {b"checkout"}
+
+
+def test_unreadable_records_are_failures_with_their_bytes_and_the_good_ones_are_read() -> None:
+    bad = [
+        b"{",
+        b"",
+        None,
+        b"\xc3\x01aaaaaaaa",
+        b'{"text":"x","session_id":"' + b"s" * 2000 + b'"}',
+        b'{"text":"' + b"x" * 20_000 + b'"}',
+        b'{"text":"x"}',
+    ]
+    records = [
+        r
+        for n, value in enumerate(bad)
+        for r in (Raw(2 * n, value, b"visit" if value and len(value) < 12 else None), Raw(2 * n + 1, PIECE, b"visit"))
+    ]
+    decoded, _ = decode(records, home("visit"))
+    assert len(decoded.reads) == len(bad)
+    names = [type(f.error).__name__ for f, _, _ in decoded.failures]
+    assert names == [
+        "InvalidJsonError",
+        "UnknownEncodingError",
+        "UnknownEncodingError",
+        "UnknownSchemaError",
+        "FieldError",
+        "RecordTooLargeError",
+        "MissingSessionError",
+    ]
+    assert [f.value for f, _, _ in decoded.failures] == [value or b"" for value in bad]
+
+
+def test_points_that_are_no_numbers_are_refused() -> None:
+    nan = encoder("metrics")(
+        {"session_id": "m", "timestamp": 1, "name": "cpu", "value": float("nan"), "end_of_session": False, "attributes": {}}
+    )
+    decoded, _ = decode(
+        [Raw(0, nan, b"m"), Raw(1, b'{"session_id":"m","name":"cpu","value":Infinity}', b"m")], home("m"), "metrics", metrics
+    )
+    assert [type(f.error).__name__ for f, _, _ in decoded.failures] == ["FieldError", "InvalidJsonError"]
+
+
+@given(
+    st.lists(st.tuples(st.binary(max_size=40) | st.just(PIECE), st.none() | st.binary(max_size=8) | st.just(b"visit")), max_size=20),
+    st.integers(0, 7),
+)
+def test_every_record_is_read_forwarded_or_refused(values: list, partition: int) -> None:
+    decoded, _ = decode([Raw(n, value, key) for n, (value, key) in enumerate(values)], partition)
+    assert len(decoded.reads) + len(decoded.forwards) + len(decoded.failures) == len(values)
+
+
+def test_avro_and_json_of_a_record_read_the_same() -> None:
+    avro = encoder("tokens")(TokenEvent("hi ", "visit", timestamp=5))  # type: ignore[arg-type]
+    json = b'{"session_id":"visit","text":"hi ","timestamp":0.000005}'
+    both, _ = decode([Raw(0, avro, b"visit"), Raw(1, json, b"visit")], home("visit"))
+    assert both.reads[0].contents == both.reads[1].contents
