@@ -16,8 +16,8 @@ from typing import Annotated
 import orjson
 import typer
 
+from deploy import data_commands, tables
 from deploy import doctor as examination
-from deploy import tables
 from deploy.local import background, stack, state
 from deploy.local import topics as kafka_topics
 from deploy.local.plan import without_password
@@ -227,6 +227,9 @@ def sink(
     target = target_of(ctx.obj, data_dir=data_dir, kafka_bootstrap=kafka, clickhouse_dsn=clickhouse, topic_prefix=topic_prefix)
     kafka_topics.create_when_reachable(target.kafka_bootstrap, target.topic_prefix, target.partitions)
     _become("sinks", {**ctx.obj.environ, **environment(target)})
+
+
+data_commands.register(app)
 
 
 def _become(package: str, environ: dict[str, str]) -> None:
