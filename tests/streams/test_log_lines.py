@@ -121,7 +121,7 @@ HOSTILE = [
 def test_hostile_lines_take_a_blink(raw):
     start = time.process_time()
     parse(raw, NOW)
-    assert time.process_time() - start < 0.1
+    assert time.process_time() - start < 0.5  # about 0.01 s on a free core
 
 
 @pytest.mark.parametrize("received", [0, -1, 10**18, -(10**18), 253_402_300_799_000_000])
