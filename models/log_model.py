@@ -108,6 +108,13 @@ class LogModel:
         state = work.state.copy()
         return StepResult(state, (ItemResult(state.end - 1, findings=(close(state),)),))
 
+    def answer(self, work: Work) -> tuple[Answer, ...]:
+        """The session's anomaly as it would be were it to end now."""
+        if work.state is None or not work.state.end:
+            return ()
+        whole = close(work.state.copy())
+        return (replace(whole, is_final=False, output={k: v for k, v in whole.output.items() if k != "level"}),)
+
     def pack(self, state: Any) -> bytes:
         values = {name: getattr(state, name) for name in LogRow.__struct_fields__ if name not in ("layout", "groups", "transitions")}
         return _encode(LogRow(layout=1, groups=state.miner.rows(), transitions=list(state.transitions), **values))

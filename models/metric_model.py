@@ -74,6 +74,13 @@ class MetricModel:
         state = replace(work.state)
         return StepResult(state, (ItemResult(state.end - 1, findings=(close(state),)),))
 
+    def answer(self, work: Work) -> tuple[Answer, ...]:
+        """The session's anomaly as it would be were it to end now."""
+        if work.state is None or not work.state.end:
+            return ()
+        whole = close(replace(work.state))
+        return (replace(whole, is_final=False, output={k: v for k, v in whole.output.items() if k != "level"}),)
+
     def pack(self, state: Any) -> bytes:
         rows = [(name, one if isinstance(one, bytes) else detector.pack(one)) for name, one in state.series.items()]
         return _encode(MetricRow(1, rows, **{name: getattr(state, name) for name in _COUNTERS}))

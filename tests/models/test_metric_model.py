@@ -109,3 +109,14 @@ def test_speed_is_above_ten_thousand_points_a_second():
     start = time.process_time()
     run([some])
     assert len(some) / (time.process_time() - start) > 10_000
+
+
+def test_an_answer_on_demand_is_what_an_end_would_say_and_changes_nothing() -> None:
+    _, state = run([items(120, ends=False)])
+    before = MODEL.pack(state)
+    (asked,) = MODEL.answer(Work("s/a", state, ()))
+    (closed,) = MODEL.close(Work("s/a", state, ())).items[0].findings
+    assert (asked.label, asked.value, asked.span_end, asked.is_final) == (closed.label, closed.value, closed.span_end, False)
+    assert "level" not in asked.output
+    assert MODEL.pack(state) == before
+    assert MODEL.answer(Work("s/b", None, ())) == ()
