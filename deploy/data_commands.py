@@ -5,6 +5,7 @@ Knows flags and what goes where; leaves reading lines to produce.py, asking to c
 
 import asyncio
 import io
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ from typing import Annotated
 
 import orjson
 import typer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from deploy import session_drawing, session_tree, tables
 from deploy.clickhouse_http import ClickHouse, address
@@ -95,17 +96,19 @@ def produce(
         items: Iterable[ToSend] = list(_good(lines_to_records(lines, topic, session), file, skip_bad))
     else:
         items = _good(lines_to_records(stdin_lines(), topic, session), "standard input", skip_bad)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters comes as an error
     sent, to = Sent(), Destination(target.kafka_bootstrap, topic, target.topic_prefix, encoding, ends, rate)
     try:
         asyncio.run(send(items, to, sent))
+    except KafkaConnectionError as problem:
+        raise ProduceError(f"no Kafka answers at {target.kafka_bootstrap}; start it with `strata up`") from problem
     except KafkaError as problem:
-        raise ProduceError(
-            f"Kafka at {target.kafka_bootstrap}: {problem or type(problem).__name__}; start it with `strata up`"
-        ) from problem
+        raise ProduceError(f"Kafka at {target.kafka_bootstrap}: {problem or type(problem).__name__}; see `strata doctor`") from problem
     except KeyboardInterrupt:
         pass
     finally:
-        print(sent.summary(target.topic_prefix + topic), file=sys.stderr)
+        if sent.records:
+            print(sent.summary(target.topic_prefix + topic), file=sys.stderr)
 
 
 def _good(found: Iterable[ToSend | InputLineError], where: str, skip_bad: bool) -> Iterator[ToSend]:
@@ -193,12 +196,10 @@ def sessions(
         _print_json(rows)
         return
     names, numbers = (
-        ["session", "modality", "items", "sentences", "topics", "failures", "label", "first", "last"],
+        ["session", "modality", "items", "sentences", "topics", "failures", "label", "last"],
         {"items", "sentences", "topics", "failures"},
     )
-    cells = [
-        [f"{int(r[n] or 0):,}" if n in numbers else (r[n] or "")[: 19 if n in ("first", "last") else None] for n in names] for r in rows
-    ]
+    cells = [[f"{int(r[n] or 0):,}" if n in numbers else r[n][5:19] if n == "last" else r[n] or "" for n in names] for r in rows]
     tables.console().print(tables.table(names, ["UInt64" if n in numbers else "String" for n in names], cells))
     if not rows:
         print("nothing is stored yet; send something with `strata produce`, or see `strata demo`", file=sys.stderr)
@@ -218,8 +219,10 @@ def inspect(
     if as_json:
         _print_json([asdict(t) for t in trees])
         return
+    console = tables.console()
+    most = max(console.width - 34, 30) if console.is_terminal else 400
     for tree in trees:
-        tables.console().print(session_drawing.draw(tree))
+        console.print(session_drawing.draw(tree, most))
 
 
 def _print_json(value: object) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from rich.console import Console, Group
 from rich.live import Live
@@ -60,6 +60,8 @@ class Choice:
     encoding: str = "avro"
     sampled_share: float = 0.05
     budget_ms: float = 50.0
+    all_inputs: bool = True
+    """Every item comes back on input-stream: it is not sampled."""
 
 
 def numbered(samples: Sequence[Sample], counters: Mapping[str, int]) -> tuple[list[Play], dict[str, int]]:
@@ -181,7 +183,7 @@ class Demo:
         sent, ended = sum(len(p.sample.items) for p in self.played), sum(v is not None and v.ended_s is not None for v in views)
         classes = {"input_stream": "InputRead", "predictions": "PredictionMade", "boundaries": "BoundaryFound"}
         seen = {table: sum(v.records[name] for v in views if v) for table, name in classes.items()}
-        if read < sent:
+        if read < sent and self.choice.all_inputs:
             return f"reading: {sent - read:,} of {sent:,} items left", seen
         return f"{len(views) - ended} of {len(views)} sessions not closed yet" if ended < len(views) else "", seen
 
@@ -226,30 +228,29 @@ class Demo:
 
 @contextlib.asynccontextmanager
 async def _consumer(servers: Servers) -> AsyncIterator[AIOKafkaConsumer]:
-    """Reads the output topics from their ends on; no group, nothing committed."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers.kafka_bootstrap, group_id=None, enable_auto_commit=False, fetch_max_wait_ms=100)
+    """Reads the output topics from their ends on; no group, nothing committed. Raises DemoError."""
+    topics = [servers.topic_prefix + topic for topic in OUTPUTS]
+    consumer = AIOKafkaConsumer(
+        *topics,
+        bootstrap_servers=servers.kafka_bootstrap,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="latest",
+        fetch_max_wait_ms=100,
+    )
     await consumer.start()
     try:
-        places = []
-        for topic in OUTPUTS:
-            partitions = await _partitions(consumer, servers.topic_prefix + topic)
-            places += [TopicPartition(servers.topic_prefix + topic, p) for p in sorted(partitions)]
-        consumer.assign(places)
-        ends = await consumer.end_offsets(places)
-        for place, offset in ends.items():  # settled before anything is sent, so that nothing is missed
-            consumer.seek(place, offset)
+        if absent := set(topics) - await consumer.topics():
+            raise DemoError(f"no topic {', '.join(sorted(absent))}; start the stack with `strata up`, or create the topics on your Kafka")
+        for _ in range(200):
+            if {p.topic for p in consumer.assignment()} == set(topics):
+                break
+            await asyncio.sleep(0.05)
+        for place in consumer.assignment():  # settled before anything is sent, so that nothing is missed
+            await consumer.position(place)
         yield consumer
     finally:
         await consumer.stop()
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    for _ in range(50):
-        await consumer.topics()  # fetches the metadata of all topics
-        if found := consumer.partitions_for_topic(topic):
-            return found
-        await asyncio.sleep(0.1)
-    raise DemoError(f"topic {topic} does not exist; create the topics with `strata topics --create` or start the stack with `strata up`")
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ Next: deploy/demo.py
 """
 
 import asyncio
+import logging
 import signal
 import sys
 from dataclasses import dataclass
@@ -40,6 +41,13 @@ class Latency:
     """[latency] of the worker."""
 
     max_per_token_ms: float = 50.0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """[sampling] of the worker."""
+
+    input_stream: float = 1.0
 
 
 def demo(
@@ -81,10 +89,12 @@ def demo(
     path = settings.toml_path(caller.environ)
     shown = settings.load(Shown, caller.environ, path)
     budget_ms = settings.load(Latency, caller.environ, path, section="latency").max_per_token_ms
-    choice = Choice(once, speed, encoding, budget_ms=budget_ms)
+    share = settings.load(Sampling, caller.environ, path, section="sampling").input_stream
+    choice = Choice(once, speed, encoding, budget_ms=budget_ms, all_inputs=share >= 1.0)
     console = Console()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it would write over the screen; what matters comes as an error
     was_running = state.running(folder) is not None
     progress = Progress()
     try:

@@ -75,16 +75,19 @@ def summary(clickhouse: ClickHouse, ids: Sequence[str], console: Console) -> Non
             f"SELECT modality, boundary_type, count() AS n FROM boundaries WHERE {mine} GROUP BY modality, boundary_type"
         )
     }
+    title = "This run, as ClickHouse has it"
     table = Table(
         box=box.SIMPLE_HEAD,
         header_style="bold",
         pad_edge=False,
-        title="This run, as ClickHouse has it",
+        padding=0,
+        show_edge=False,
+        title=title,
         title_justify="left",
         title_style="",
     )
-    for name in ("stream", "sessions", "items", "sentences", "paragr.", "topics", "predictions", "anomalies", "p50 ms", "p99 ms"):
-        table.add_column(name, justify="left" if name == "stream" else "right")
+    for name in ("stream", "sessions", "items", "sentences", "paragr.", "topics", "answers", "anomalies", "p50 ms", "p99 ms"):
+        table.add_column(name, justify="left" if name == "stream" else "right", no_wrap=True)
     for modality in MODALITIES:
         if modality in items:
             row, told = items[modality], answers.get(modality, {})
@@ -92,7 +95,9 @@ def summary(clickhouse: ClickHouse, ids: Sequence[str], console: Console) -> Non
             numbers = [row["sessions"], row["items"], *counts, told.get("predictions", 0), told.get("anomalies", 0)]
             late = [f"{float(told[q]):.0f}" if q in told else "" for q in ("p50", "p99")]
             table.add_row(modality, *(f"{int(n):,}" if int(n) else "·" for n in numbers), *late)
+    console.print()
     console.print(table)
+    console.print()
     total = earlier(clickhouse)
     console.print(f"Stored in all: {total.sessions:,} sessions, {total.items:,} items.", highlight=False)
 
@@ -102,9 +107,10 @@ def examples(ids: Sequence[str]) -> list[str]:
     text = next((i for i in ids if i.startswith("visit")), ids[0] if ids else "SESSION")
     return [
         f"strata inspect {text}",
-        "strata query \"SELECT label, count(), round(avg(confidence), 2) FROM predictions WHERE task = 'topic' GROUP BY label ORDER BY 2 DESC\"",
-        "strata query \"SELECT label, any(JSONExtractString(output, 'template')), count() FROM predictions WHERE task = 'template' GROUP BY label ORDER BY 3 DESC LIMIT 5\"",
-        "strata query \"SELECT session_id, timestamp, value FROM predictions WHERE task = 'anomaly' AND label = 'anomaly' LIMIT 5\"",
+        'strata query "SELECT task, label, count() FROM predictions GROUP BY ALL ORDER BY 1, 3 DESC"',
+        "strata query \"SELECT position, context_after FROM boundaries WHERE boundary_type = 'topic' LIMIT 5\"",
+        "strata query \"SELECT session_id, timestamp, value FROM predictions WHERE label = 'anomaly' LIMIT 5\"",
+        'strata query "SELECT modality, quantiles(0.5, 0.99)(latency_ms) FROM predictions GROUP BY modality"',
     ]
 
 

@@ -38,6 +38,8 @@ class SessionView:
     modality: str
     begun_s: float
     items: int = 0
+    reached: int = 0
+    """Position after the last item."""
     chars: int = 0
     """Characters of text so far."""
     tail: str = ""
@@ -47,6 +49,8 @@ class SessionView:
     boundaries: Counter[str] = field(default_factory=Counter)
     waiting: list[BoundaryFound] = field(default_factory=list)
     """Boundaries whose text has not come yet: the topics are read side by side."""
+    early: list[PredictionMade] = field(default_factory=list)
+    """Answers about items that have not come yet."""
     sentence_start: int = 0
     topics: dict[int, tuple[str, float | None]] = field(default_factory=dict)
     """First item of a topic -> its label; the last is the one being read."""
@@ -105,7 +109,11 @@ class LiveState:
             session.waiting.append(record)
             told = self._settle(session, now_s)
         elif isinstance(record, PredictionMade):
-            told = self._prediction(session, record, now_s)
+            self.predictions += 1
+            self.latencies.append(record.latency_ms)
+            self.over_budget += record.latency_ms > self.budget_ms
+            session.early.append(record)
+            told = self._answers(session, now_s)
         elif isinstance(record, StepFailed):
             self.failures += 1
             text = f"{record.failure_type}: {record.recovery_action} {'worked' if record.recovery_success else 'did not help'}"
@@ -123,6 +131,7 @@ class LiveState:
         else:
             self.arrivals.append((second, 1))
         session.items += 1
+        session.reached = max(session.reached, record.token_position + 1)
         if session.modality == "metrics":
             session.values.append((record.token_position, float(record.token_text)))
             session.unit = record.metadata.get("unit", "")
@@ -133,7 +142,7 @@ class LiveState:
                 session.turns.append((record.metadata.get("speaker", ""), record.token_text))
             session.chars += len(record.token_text)
             session.tail = (session.tail + record.token_text)[-TAIL_CHARS:]
-        return self._settle(session, now_s)
+        return self._settle(session, now_s) + (self._answers(session, now_s) if session.early else [])
 
     def _settle(self, session: SessionView, now_s: float) -> list[Happening]:
         """Place the boundaries whose text has come."""
@@ -161,10 +170,14 @@ class LiveState:
         session.sentence_start = end
         return Happening(now_s, session.session_id, session.modality, "sentence", one_line(text))
 
+    def _answers(self, session: SessionView, now_s: float) -> list[Happening]:
+        """Take the answers whose items have come; a line without a terminal then shows the item it is about."""
+        overdue = len(session.early) > 100  # the items were not sampled, or read before the view began
+        ready = [a for a in session.early if overdue or a.span_end <= session.reached]
+        session.early = [] if overdue else [a for a in session.early if a.span_end > session.reached]
+        return [happening for record in ready for happening in self._prediction(session, record, now_s)]
+
     def _prediction(self, session: SessionView, record: PredictionMade, now_s: float) -> list[Happening]:
-        self.predictions += 1
-        self.latencies.append(record.latency_ms)
-        self.over_budget += record.latency_ms > self.budget_ms
         final, told = record.prediction_type == "final", []
         output: dict[str, Any] = msgspec.json.decode(record.output) if record.output not in ("", "{}") else {}
         whole = output.get("level") in WHOLE or (final and record.span_start == 0 and record.span_end > 1 and record.task == "anomaly")

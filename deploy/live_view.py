@@ -101,8 +101,9 @@ def _counts(state: LiveState, caption: Caption, now_s: float, width: int) -> Tex
         left.append(f"   {state.failures:,} failures", style="red")
     stored = "" if caption.stored is None else f"{caption.stored:,} stored"
     right = Text(stored, style="bright_black")
-    if caption.earlier and width >= 110:
-        right = Text(f"{caption.earlier} · {stored}", style="bright_black")
+    longer = Text(f"{caption.earlier} · {stored}", style="bright_black")
+    if caption.earlier and left.cell_len + longer.cell_len + 4 <= width:
+        right = longer
     return _sides(left, right, width)
 
 

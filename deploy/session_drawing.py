@@ -14,29 +14,29 @@ MOST = 30
 """Of one kind, before the rest is only counted."""
 
 
-def draw(tree: SessionTree) -> Tree:
-    """The whole session."""
+def draw(tree: SessionTree, most: int = 110) -> Tree:
+    """The whole session; texts are cut after `most` characters."""
     root = Tree(_head(tree))
     for answer in tree.document:
         root.add(Text.assemble("as a whole: ", _judged(answer), f"  of {answer.span_end - answer.span_start:,} items"))
     for number, topic in enumerate(tree.topics, 1):
-        _segment(root, topic, f"topic {number}")
+        _segment(root, topic, f"topic {number}", most)
     for group in tree.groups[:MOST]:
-        root.add(_template(group) if tree.modality == "logs" else _series(group, tree))
+        root.add(_template(group, most) if tree.modality == "logs" else _series(group, tree))
     if len(tree.groups) > MOST:
         root.add(Text(f"and {len(tree.groups) - MOST:,} more", style="bright_black"))
     if tree.notes:
         branch = root.add(Text(f"{len(tree.notes):,} anomalies", style="bold red"))
         for note in tree.notes[:MOST]:
             score = "" if note.value is None else f"  score {note.value:.2f}"
-            branch.add(Text.assemble((f"at {note.position}  ", "bright_black"), _cut(note.text, 100), (score, "red")))
+            branch.add(Text.assemble((f"at {note.position}  ", "bright_black"), _cut(note.text, most), (score, "red")))
         if len(tree.notes) > MOST:
             branch.add(Text(f"and {len(tree.notes) - MOST:,} more", style="bright_black"))
     if tree.failures:
         branch = root.add(Text(f"{len(tree.failures):,} failures", style="bold red"))
         for failure in tree.failures[:MOST]:
             outcome = "worked" if failure["recovery_success"] in (True, 1, "true") else "did not help"
-            branch.add(Text(f"{failure['failure_type']}: {_cut(failure['exception'], 100)}  [{failure['recovery_action']} {outcome}]"))
+            branch.add(Text(f"{failure['failure_type']}: {_cut(failure['exception'], most)}  [{failure['recovery_action']} {outcome}]"))
     root.add(_foot(tree))
     return root
 
@@ -48,21 +48,21 @@ def _head(tree: SessionTree) -> Text:
     return Text.assemble((tree.session_id, "bold"), (f"  {tree.modality}  {tree.items:,} {unit}  {state}  {when}", "bright_black"))
 
 
-def _segment(parent: Tree, segment: Segment, name: str) -> None:
+def _segment(parent: Tree, segment: Segment, name: str, most: int) -> None:
     line = Text.assemble((name, "bold" if segment.level == "topic" else ""), (f"  {segment.start}-{segment.end}", "bright_black"))
     if segment.label:
         line.append("  ").append_text(_judged(segment.label))
     if segment.confidence is not None and segment.level != "sentence":
         line.append(f"  boundary {segment.confidence:.0%} by {segment.detected_by}", style="bright_black")
     if segment.level in ("sentence", "turn"):
-        line = Text.assemble((f"{segment.start:>4}  ", "bright_black"), _cut(segment.text, 110))
+        line = Text.assemble((f"{segment.start:>4}  ", "bright_black"), _cut(segment.text, most))
         if segment.surprise and segment.surprise.value is not None:
             line.append(f"  {segment.surprise.value:.1f} nats", style="bright_black")
     if segment.states:
         line.append("  ▪", style="green")
     branch = parent.add(line)
     for number, child in enumerate(segment.children, 1):
-        _segment(branch, child, f"paragraph {number}")
+        _segment(branch, child, f"paragraph {number}", most)
 
 
 def _judged(answer: Judgement) -> Text:
@@ -75,12 +75,12 @@ def _judged(answer: Judgement) -> Text:
     return text if answer.final else text.append(" so far", style="bright_black")
 
 
-def _template(group: Group) -> Text:
+def _template(group: Group, most: int) -> Text:
     text = Text.assemble((f"{group.items:>5} × ", "bold"), (f"{group.name}  ", "bright_black"))
     for name, count in group.severities.most_common():
         shown = name if len(group.severities) == 1 else f"{name} {count}"
         text.append(shown + "  ", style="bold red" if name in LOUD else SEVERITY.get(name, ""))
-    return text.append(_cut(group.text, 120))
+    return text.append(_cut(group.text, most))
 
 
 def _series(group: Group, tree: SessionTree) -> Text:

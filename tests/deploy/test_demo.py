@@ -114,6 +114,7 @@ def test_a_record_that_comes_twice_counts_once():
 
 def test_topics_form_a_trail_whatever_the_order_of_their_labels():
     state, _ = state_of(
+        *(read("word ", i) for i in range(14)),
         answer("topic", 9, 12, final=False, label="plan", confidence=0.8),
         answer("topic", 0, 9, label="exam", confidence=0.7),
         answer("topic", 9, 14, final=False, label="results", confidence=0.9),
@@ -133,11 +134,23 @@ def test_anomalies_of_points_are_told_and_normal_ones_are_not():
     state, told = state_of(
         read("25.1", 0, **point, unit="%"),
         answer("anomaly", 0, 1, **point, label="anomaly", value=0.98),
+        read("25.2", 1, **point, unit="%"),
         answer("anomaly", 1, 2, **point, label="normal", value=0.1),
         answer("anomaly", 0, 2, **point, label="anomaly", value=0.98, output={"level": "session"}),
     )
     assert [(h.kind, h.text) for h in told] == [("anomaly", "value 25.1 %, score 0.98 at 0"), ("ended", "2 points, as a whole anomaly")]
     assert state.sessions["metrics/cpu-1"].anomalies == 1
+
+
+def test_an_answer_ahead_of_its_item_waits_for_it():
+    pod = {"session": "pod-1", "modality": "logs"}
+    _, told = state_of(answer("severity", 0, 1, **pod, label="error"), read("disk full", 0, **pod))
+    assert [(h.text, h.at_s) for h in told] == [("error: disk full", 1.0)]
+
+
+def test_answers_whose_items_never_come_are_taken_in_the_end():
+    state, _ = state_of(*(answer("severity", i, i + 1, "pod-1", "logs", label="error") for i in range(150)))
+    assert state.sessions["logs/pod-1"].severity_counts["error"] > 100
 
 
 def test_latency_is_held_against_the_budget():
