@@ -88,7 +88,7 @@ def up(
         clickhouse_dsn=clickhouse,
         topic_prefix=topic_prefix,
         kafka_bootstrap=kafka if kafka_port is None else f"127.0.0.1:{kafka_port}",
-        kafka_mode=None if kafka_port is None else "embedded",
+        kafka_mode="external" if kafka else None if kafka_port is None else "embedded",
     )
     stack.require_workers(config.workers)
     progress = Progress()
@@ -206,7 +206,12 @@ def doctor(
 @app.command()
 def worker(
     ctx: typer.Context,
-    index: Annotated[int, typer.Option(help="Tells workers of one data folder apart.", min=0)] = 0,
+    index: Annotated[
+        int | None,
+        typer.Option(
+            help="Tells workers of one data folder apart.  [default: the next after those of a running stack]", min=0, show_default=False
+        ),
+    ] = None,
     data_dir: DataDir = None,
     kafka: Kafka = None,
     topic_prefix: Prefix = None,
@@ -216,7 +221,8 @@ def worker(
     created = kafka_topics.create_when_reachable(target.kafka_bootstrap, target.topic_prefix, target.partitions)
     if created:
         print(f"{len(created)} topics created on {target.kafka_bootstrap}", file=sys.stderr)
-    _become("streams", {**ctx.obj.environ, **environment(target), "STRATA_WORKER_INDEX": str(index)})
+    environ = {"STRATA_WORKER_INDEX": str(_next_worker(target.data_dir)), **ctx.obj.environ, **environment(target)}
+    _become("streams", environ if index is None else {**environ, "STRATA_WORKER_INDEX": str(index)})
 
 
 @app.command()
@@ -227,6 +233,12 @@ def sink(
     target = target_of(ctx.obj, data_dir=data_dir, kafka_bootstrap=kafka, clickhouse_dsn=clickhouse, topic_prefix=topic_prefix)
     kafka_topics.create_when_reachable(target.kafka_bootstrap, target.topic_prefix, target.partitions)
     _become("sinks", {**ctx.obj.environ, **environment(target)})
+
+
+def _next_worker(data_dir: Path) -> int:
+    """Number of a worker beside those of a running stack."""
+    now = state.running(data_dir)
+    return sum(p.name.startswith("worker-") for p in now.processes) if now else 0
 
 
 data_commands.register(app)

@@ -16,6 +16,7 @@ from deploy.errors import NotReadyError
 from deploy.local import processes, state
 from deploy.local.broker import tail
 from deploy.local.progress import Progress
+from deploy.local.stack import SUPERVISOR_LOG
 from deploy.local.state import StackState
 
 STOP_S = 12.0
@@ -24,7 +25,7 @@ START_S = 900.0
 
 
 def supervisor_log(data_dir: Path) -> Path:
-    return data_dir / "logs" / "supervisor.log"
+    return data_dir / "logs" / SUPERVISOR_LOG
 
 
 def launch(flags: Sequence[str], data_dir: Path, environ: Mapping[str, str], detached: bool) -> subprocess.Popen[bytes]:

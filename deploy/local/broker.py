@@ -93,7 +93,9 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.local.broker", description="Run an embedded Apache Kafka broker in the foreground."
     )
-    parser.add_argument("--data-dir", type=Path, default=Path(".strata/kafka"), help="its folder, kept between starts (default %(default)s)")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path(".strata/kafka"), help="its folder, kept between starts (default %(default)s)"
+    )
     parser.add_argument("--port", type=int, default=9092, help="where clients connect; 0 takes a free one (default %(default)s)")
     parser.add_argument("--controller-port", type=int, default=0, help="0, the default, takes a free one")
     parser.add_argument("--cache-dir", type=Path, default=default_cache_dir(environ), help="downloads, shared (default %(default)s)")

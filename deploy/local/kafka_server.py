@@ -86,7 +86,6 @@ def java_command(broker: Broker, *tail: str, options: tuple[str, ...] = ()) -> l
         f"-Xmx{broker.heap_mb}m",
         f"-Xms{min(broker.heap_mb, 128)}m",
         "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=4",
         "-Djava.awt.headless=true",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",

@@ -19,6 +19,8 @@ from deploy.local.state import StackState
 from deploy.local.supervisor import Supervisor
 
 PAUSE_S = 0.1
+SUPERVISOR_LOG = "supervisor.log"
+"""Written by whoever starts a supervisor in the background, so it is theirs to begin anew."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Stack:
         config, logs = self.config, self.config.data_dir / "logs"
         self._held.enter_context(state.owned(config.data_dir))
         end_leftovers(config.data_dir)
+        keep_last_logs(logs)
         # 1. what is embedded, and where
         addresses = self._addresses = plan.settle(config, self._setup.kafka_named)
         self._write("starting", "looking at ports")
@@ -137,6 +140,13 @@ def end_leftovers(data_dir: Path) -> None:
             processes.signal_group(process.pid, 9)
     for file in state.run_dir(data_dir).glob("*.ready"):
         file.unlink(missing_ok=True)
+
+
+def keep_last_logs(logs: Path) -> None:
+    """Begin new logs; those of the run before are kept as NAME.log.1."""
+    for log in logs.glob("*.log"):
+        if log.name != SUPERVISOR_LOG:
+            os.replace(log, log.with_suffix(".log.1"))
 
 
 def require_workers(count: int) -> None:

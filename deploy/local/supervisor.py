@@ -22,6 +22,8 @@ STEADY_S = 60.0
 """A process that ran so long is restarted as if it had never failed."""
 LOOK_EVERY_S = 5.0
 """How often the readiness of a running process is asked again."""
+SILENT_LOOKS = 3
+"""A ready process that is too busy to answer once or twice still counts as ready."""
 WRONG_SETTING = 2
 """Exit status of a process whose settings are wrong: another try would end the same way."""
 TRIES_BEFORE_READY = 4
@@ -52,6 +54,8 @@ class Child:
     due_at: float = 0.0
     """Monotonic; when a stopped one is started again."""
     looked_at: float = field(default=-1e9)
+    silent: int = 0
+    """Looks in a row without an answer."""
     status: int | None = None
     """How it last ended."""
 
@@ -146,7 +150,9 @@ class Supervisor:
         if child.ready and now - child.looked_at < LOOK_EVERY_S:
             return False
         child.looked_at = now
-        before, child.ready = child.ready, child.plan.is_ready(child.process.pid)
+        answers = child.plan.is_ready(child.process.pid)
+        child.silent = 0 if answers else child.silent + 1
+        before, child.ready = child.ready, answers or (child.ready and child.silent < SILENT_LOOKS)
         child.was_ready = child.was_ready or child.ready
         if child.failures and child.ready and now - child.started_at > STEADY_S:
             child.failures = 0

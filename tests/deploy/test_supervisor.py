@@ -101,6 +101,27 @@ def test_a_process_that_dies_is_started_again_after_its_pause_and_not_before(tmp
         supervisor.stop(5.0)
 
 
+def test_a_busy_process_stays_ready_and_a_silent_one_does_not(tmp_path: Path, said: list[str]) -> None:
+    clock, answers = Clock(), [True]
+    busy = Plan("one", (sys.executable, "-S", "-c", STEADY), tmp_path / "log", "", lambda pid: answers[-1], 20.0)
+    supervisor = Supervisor(said.append, clock)
+    try:
+        supervisor.add_stage([busy])
+        supervisor.tick()
+        answers.append(False)
+        seen = []
+        for _ in range(4):
+            clock.now += 5.0
+            supervisor.tick()
+            seen.append(supervisor.all_ready())
+        assert seen == [True, True, False, False]
+        answers.append(True)
+        supervisor.tick()
+        assert supervisor.all_ready()
+    finally:
+        supervisor.stop(5.0)
+
+
 def test_a_process_that_keeps_ending_stops_the_start_with_the_end_of_its_log(tmp_path: Path, said: list[str]) -> None:
     clock = Clock()
     supervisor = Supervisor(said.append, clock)
