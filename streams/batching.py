@@ -27,6 +27,8 @@ MAX_BATCH_BYTES = 1 << 20
 """A batch ends with the record that reaches it; one record may be larger."""
 FETCH_WAIT_MS = 250
 """How long the broker may hold a fetch back when nothing is new: a partition that gets room again waits at most so long."""
+LINGER_S = 0.004
+"""Polls are at least so far apart while records keep coming; the first record after a pause does not wait."""
 FETCH_MAX_BYTES = 32 << 20
 BODY_GRACE_S = 8.0
 """How long a rebalance or a stop waits for steps at work; must stay below the rebalance timeout."""
@@ -89,6 +91,9 @@ class BatchThread(AIOKafkaConsumerThread):
 
     consumer: "BatchConsumer"
     _waiter: asyncio.Future | None = None
+    _taken_s = 0.0
+    heard_s = float("inf")
+    """When the last heartbeat that succeeded was sent, monotonic clock."""
 
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -98,8 +103,18 @@ class BatchThread(AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        # else one partition with records waiting delays the others of the same broker by 100 ms
-        self._ensure_consumer()._fetcher._prefetch_backoff = 0
+        # a fetch waits so long for records of the one before to be taken; else 100 ms, by each partition without room
+        consumer = self._ensure_consumer()
+        consumer._fetcher._prefetch_backoff = LINGER_S
+        beat = consumer._coordinator._do_heartbeat
+
+        async def heartbeat() -> bool:
+            sent_s = time.monotonic()
+            if succeeded := await beat():
+                self.heard_s = sent_s
+            return succeeded
+
+        consumer._coordinator._do_heartbeat = heartbeat
 
     async def poll(self) -> dict[TP, tuple[list[Record], int]]:
         """Wait for records of partitions that have room; {} once the flow is stopped. Called from the main loop."""
@@ -124,7 +139,10 @@ class BatchThread(AIOKafkaConsumerThread):
                     raise ConsumerStoppedError()
                 if fetcher._subscriptions.reassignment_in_progress:
                     await fetcher._subscriptions.wait_for_assignment()
+                elif fetcher._records and (pause := self._taken_s + LINGER_S - time.monotonic()) > 0:
+                    await asyncio.sleep(pause)
                 elif taken := self._take(fetcher):
+                    self._taken_s = time.monotonic()
                     return taken
                 else:
                     self._waiter = fetcher._create_fetch_waiter()
@@ -335,15 +353,19 @@ class BatchConsumer(Consumer):
         self.forget([partition])
         await super()._seek(partition, offset)
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._thread.heard_s = time.monotonic()
+        await super().on_partitions_assigned(assigned, generation_id)
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Steps at work end and are committed while the partitions are still ours; all else in flight becomes stale."""
-        self.streaming = False
         await super().on_partitions_revoked(revoked)
         self.epoch += 1
         self.forget(list(self.in_flight))
 
     async def wait_empty(self) -> None:
         """Wait for the steps at work, for BODY_GRACE_S at most, and commit. Faust waits for all that is queued, without end."""
+        self.streaming = False
         deadline = time.monotonic() + BODY_GRACE_S
         while self.working and (left := deadline - time.monotonic()) > 0:
             self._step_ended.clear()
@@ -352,6 +374,20 @@ class BatchConsumer(Consumer):
             except TimeoutError:
                 log.warning("a step is still at work after %.0f s; its batches will be repeated", BODY_GRACE_S)
         await self.commit_and_end_transactions()
+
+    def owns(self, tp: TP) -> bool:
+        return bool(self._thread._ensure_consumer()._subscription.is_assigned(tp))
+
+    async def heard(self) -> bool:
+        """Whether the group has heard of this worker within the session timeout; waits for the next heartbeat when not.
+
+        False when a rebalance comes first: a worker that was suspended for long may have been replaced without knowing.
+        """
+        while time.monotonic() - self._thread.heard_s > self.app.conf.broker_session_timeout:
+            if not self.streaming:
+                return False
+            await asyncio.sleep(0.05)
+        return True
 
     def begin_step(self, who: object) -> bool:
         """Whether an agent may start a step now; it must end it."""

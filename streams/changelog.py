@@ -48,7 +48,7 @@ async def store(table: faust.Table, partition: int, new: Mapping[bytes, bytes | 
     topic = table.changelog_topic.get_topic_name()
     lock = app.changelog_locks.setdefault((topic, partition), asyncio.Lock())
     async with lock:  # the offset in RocksDB may not run ahead of rows that another task is writing
-        _check_ours(table, partition)
+        _check_ours(table, partition, await app.consumer.heard())
         offset = await app.publisher.write_changelog(topic, partition, new.items())
         write(_database(table, partition), new.items(), offset)
 
@@ -70,8 +70,8 @@ def _database(table: faust.Table, partition: int) -> Any:
     return cast(Any, table.data)._db_for_partition(partition)
 
 
-def _check_ours(table: faust.Table, partition: int) -> None:
+def _check_ours(table: faust.Table, partition: int, heard: bool = True) -> None:
     app = cast(Any, table.app)
     place = TP(table.changelog_topic.get_topic_name(), partition)
-    if not app.may_write(place):
+    if not (heard and app.may_write(place)):
         raise NotOursError(f"partition {partition} of table {table.name} is not assigned to this worker (any more); its records come again")

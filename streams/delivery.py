@@ -27,15 +27,11 @@ Next: streams/batching.py
 
 import asyncio
 import logging
-import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, cast
 
 import faust
-import uvloop
 from faust.app.base import BootStrategy
 from faust.types import TP
 from mode import Service, ServiceT
@@ -43,8 +39,10 @@ from mode import Service, ServiceT
 from schemas.errors import StrataError
 from streams.batching import Batch, BatchConsumer, BatchTransport, Record
 from streams.changelog import ROCKSDB_OPTIONS, NotOursError, load, rows, store
+from streams.gathering import Gather, decode_ahead, gather, step_epoch
 from streams.publisher import Outgoing, Publisher, PublishError
 from streams.rebalance import BatchTableManager
+from streams.running import run
 from streams.watchdog import StuckError, Watchdog
 
 __all__ = [
@@ -53,11 +51,6 @@ __all__ = [
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-LOG_EVERY_S = 5.0
-MAX_STEP_RECORDS = 16_000
-
-_step_epoch: ContextVar[int | None] = ContextVar("_step_epoch", default=None)
 
 
 class TopicsDifferError(StrataError):
@@ -88,8 +81,8 @@ class App(faust.App):
     def may_write(self, changelog: TP) -> bool:
         """Whether this worker owns the changelog partition, and has since the current step began."""
         consumer = cast(BatchConsumer, self.consumer)
-        epoch = _step_epoch.get()
-        return (epoch is None or epoch == consumer.epoch) and changelog in consumer.assignment() and not self.in_recovery
+        epoch = step_epoch.get()
+        return (epoch is None or epoch == consumer.epoch) and not self.in_recovery and consumer.owns(changelog)
 
     def _create_directories(self) -> None:
         self.conf.datadir.mkdir(parents=True, exist_ok=True)
@@ -177,103 +170,6 @@ def batch_agent(app: App, topic: str) -> Callable[[Callable[[Any], Awaitable[Non
     return register
 
 
-class Gather:
-    """Steps of batches; see `gather`."""
-
-    def __init__(self, stream: Any, idle_s: float | None, max_records: int):
-        self.queue: asyncio.Queue[Any] = stream.channel.queue
-        self.consumer = cast(BatchConsumer, stream.app.consumer)
-        self._idle_s = idle_s
-        self._max_records = max_records
-        if idle_s is not None:
-            asyncio.get_running_loop().call_later(idle_s, self._tick)
-
-    def _tick(self) -> None:
-        assert self._idle_s is not None
-        if self.queue.empty():
-            cast(Any, self.queue).force_put_nowait(None)
-        asyncio.get_running_loop().call_later(self._idle_s, self._tick)
-
-    async def take(self) -> list[Batch]:
-        """Wait for one batch, and take all others that are there, up to the limit. [] is a tick of idle_s.
-
-        Raises StopAsyncIteration when the app stops: Faust throws it into the queue.
-        """
-        events = [await self.queue.get()]
-        count = 0
-        while not self.queue.empty() and count < self._max_records:
-            count += len(events[-1].value) if events[-1] is not None else 0
-            events.append(self.queue.get_nowait())
-        return [event.value for event in events if event is not None]
-
-    def begin_step(self) -> bool:
-        """Whether a step may begin now. Ends the one before."""
-        _step_epoch.set(self.consumer.epoch)
-        return self.consumer.begin_step(self)
-
-    def end_step(self) -> None:
-        self.consumer.end_step(self)
-
-    def __aiter__(self) -> "Gather":
-        return self
-
-    async def __anext__(self) -> list[Batch]:
-        self.end_step()
-        while True:
-            taken = await self.take()
-            fresh = [batch for batch in taken if not batch.stale]
-            if (fresh or not taken) and self.begin_step():
-                return fresh
-
-
-def gather(stream: Any, idle_s: float | None = None, max_records: int = MAX_STEP_RECORDS) -> Gather:
-    """Steps: wait for one batch, take all others that are already there, so that one model step serves all partitions.
-
-    idle_s: give [] when nothing came for so long. max_records: a step takes no further batch once it has so many.
-    """
-    return Gather(stream, idle_s, max_records)
-
-
-async def decode_ahead(gathered: Gather, decode: Callable[[Batch], T]) -> AsyncIterator[list[tuple[Batch, T]]]:
-    """The same steps with `decode` of each batch, which runs as batches arrive, while the body works on those before."""
-    ready: deque[tuple[Batch, T]] = deque()
-    arrived = asyncio.Event()
-    idle = False
-
-    async def read() -> None:  # ends with StopAsyncIteration, or with what `decode` raised
-        nonlocal idle
-        try:
-            while True:
-                taken = await gathered.take()
-                idle = not taken
-                for batch in taken:
-                    ready.append((batch, decode(batch)))
-                    arrived.set()
-                    await asyncio.sleep(0)
-                arrived.set()
-        finally:
-            arrived.set()
-
-    reader = asyncio.get_running_loop().create_task(read())
-    try:
-        while True:
-            await arrived.wait()
-            arrived.clear()
-            if reader.done():
-                if isinstance(problem := reader.exception(), StopAsyncIteration):
-                    return
-                raise problem or RuntimeError("the reader ended")
-            fresh = [pair for pair in ready if not pair[0].stale]
-            only_tick = idle and not ready
-            ready.clear()
-            if (fresh or only_tick) and gathered.begin_step():
-                idle = False
-                yield fresh
-                gathered.end_step()
-    finally:
-        reader.cancel()
-
-
 async def publish(app: App, outputs: Iterable[Outgoing]) -> None:
     """Publish all, in order per partition; returns when Kafka has acknowledged all. Raises PublishError."""
     await app.publisher.publish(outputs)
@@ -285,7 +181,7 @@ def on_revoked(app: App, f: Callable[[set[tuple[str, int]]], None]) -> None:
     async def revoked(sender: Any, *args: Any, **_: Any) -> None:
         f({(tp.topic, tp.partition) for tp in args[0]})
 
-    app.on_partitions_revoked.connect(revoked, weak=False)
+    app.on_partitions_revoked.connect(cast(Any, revoked), weak=False)
 
 
 def on_assigned(app: App, f: Callable[[set[tuple[str, int]]], None]) -> None:
@@ -294,7 +190,7 @@ def on_assigned(app: App, f: Callable[[set[tuple[str, int]]], None]) -> None:
     async def assigned(sender: Any, *args: Any, **_: Any) -> None:
         f({(tp.topic, tp.partition) for tp in args[0]})
 
-    app.on_partitions_assigned.connect(assigned, weak=False)
+    app.on_partitions_assigned.connect(cast(Any, assigned), weak=False)
 
 
 class _TopicCheck(Service):
@@ -313,52 +209,3 @@ class _TopicCheck(Service):
                 f"sources and changelogs must exist with the same number of partitions, but have: {seen}; create them anew (`strata up` does) "
                 "or use another STRATA_TOPIC_PREFIX"
             )
-
-
-class _Worker(faust.Worker):
-    """Faust's worker without its banner, spinner, log setup and last second of sleep."""
-
-    def __init__(self, app: App, **kwargs: Any):
-        super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False, **kwargs)
-        self.spinner = None
-
-    def _setproctitle(self, info: str, *, ident: str = "") -> None:
-        pass
-
-    async def _sentinel_task(self) -> None:
-        pass
-
-
-def run(app: App) -> NoReturn:
-    """Run the worker until TERM or INT (status 0) or a failure (status 1). Logging is the caller's to set up."""
-    quieten_aiokafka()
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    _Worker(app, loop=loop).execute_from_commandline()
-
-
-class _SometimesFilter(logging.Filter):
-    """Lets one record of a kind through every LOG_EVERY_S; aiokafka logs 100,000 lines a minute when the broker is away."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last: dict[tuple[str, str], tuple[float, int]] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        kind, now = (record.name, str(record.msg)), time.monotonic()
-        last, hidden = self._last.get(kind, (-LOG_EVERY_S, 0))
-        if now - last < LOG_EVERY_S:
-            self._last[kind] = (last, hidden + 1)
-            return False
-        self._last[kind] = (now, 0)
-        if hidden:
-            record.msg = f"{record.msg} (and {hidden} more of these)"
-        return True
-
-
-def quieten_aiokafka() -> None:
-    """Rate-limit aiokafka's and Faust's logs. A filter does not reach child loggers, so each module's gets its own."""
-    for name in list(logging.root.manager.loggerDict):
-        if name.startswith(("aiokafka", "faust")):
-            logging.getLogger(name).addFilter(_SometimesFilter())

@@ -95,7 +95,11 @@ class BatchRecovery(Recovery):
 
 
 class BatchTableManager(TableManager):
-    """Faust's table manager with BatchRecovery."""
+    """Faust's table manager with BatchRecovery, and without a second of sleep at the start."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
 
     @property
     def recovery(self) -> Recovery:

@@ -16,6 +16,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 PARTITIONS = 8
+PER_S = 300
+"""Slow enough for stock Faust on a busy machine: what it misses, it lost."""
 KEYS = [b"key-%d" % i for i in range(40)]
 
 
@@ -132,7 +134,7 @@ async def kill_and_rejoin(kind: str, workers: Workers, topic: str) -> tuple[int,
     workers.start(kind, "a", topic, *more, "--instance", "a", "--web-port", "19481")
     workers.start(kind, "b", topic, *more, "--instance", "b", "--web-port", "19482")
     traffic = Traffic(workers.bootstrap, topic)
-    producing = asyncio.create_task(traffic.run(20.0))
+    producing = asyncio.create_task(traffic.run(20.0, PER_S))
     await asyncio.sleep(6)
     workers.kill("b")
     await asyncio.sleep(6)  # a takes over
