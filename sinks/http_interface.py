@@ -359,7 +359,12 @@ class HttpInterface:
 
     def _set(self, connection: Connection, query: Query, in_session: bool, before: dict[str, str]) -> None:
         """Database and settings of this request; `readonly` last, as nothing can be set to less after it."""
-        settings = {"max_execution_time": str(self._config.timeout_s), "max_threads": str(self._config.max_threads)} | query.settings
+        own = {
+            "max_execution_time": self._config.timeout_s,
+            "max_threads": self._config.max_threads,
+            "implicit_select": 0,
+        }  # a server asks for SELECT
+        settings = {name: str(value) for name, value in own.items()} | query.settings
         if self._config.readonly:
             http_readonly.check("", Parsed("Set", True, None), self._unsafe, settings)
         current = connection.query("SELECT currentDatabase()", "TSVRaw").bytes().decode().strip() if in_session else "default"

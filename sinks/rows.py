@@ -5,9 +5,8 @@ Next: sinks/clickhouse.py
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -80,23 +79,22 @@ COLUMNS: dict[str, dict[str, pa.DataType]] = {
 EVENT_TABLES = tuple(t for t in COLUMNS if t not in ("labels", "otel_traces"))
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A Kafka record, as far as rows need it."""
+class Record(Protocol):
+    """A Kafka record, as aiokafka gives it."""
 
     topic: str
-    """Without the prefix."""
     partition: int
     offset: int
-    timestamp_ms: int
+    timestamp: int
+    """Milliseconds since the epoch."""
     key: bytes | None
     value: bytes | None
     headers: Sequence[trace.Header]
 
 
-def event_row(codec: Codec, table: str, record: Record) -> Values:
+def event_row(codec: Codec, table: str, value: bytes | None) -> Values:
     """The row of an output event: its fields are the columns. Raises CodecError."""
-    values = codec.decode_dict(table, record.value)
+    values = codec.decode_dict(table, value)
     values["event_id"] = values["event_id"].lower()
     values["timestamp"] = storable(values["timestamp"])
     if table == "predictions" and values["value"] is None:
@@ -104,20 +102,20 @@ def event_row(codec: Codec, table: str, record: Record) -> Values:
     return values
 
 
-def label_row(codec: Codec, topic: str, record: Record) -> Values | None:
+def label_row(codec: Codec, record: Record) -> Values | None:
     """The row of a label; None for one the worker forwards to its session's partition. Raises CodecError (the worker dead-letters it).
 
-    `topic` is the full name. The row's id and place are those of the record as it was produced, so that a forwarded copy sent twice is one row.
+    The row's id and place are those of the record as it was produced, so that a forwarded copy sent twice is one row.
     """
     values = codec.decode_dict("labels", record.value)
     key = (record.key or b"").decode("utf-8", "replace")
     values["session_id"] = values["session_id"] or key
     if not key or key != values["session_id"]:
         return None
-    source = origin.read(record.headers) or origin.Origin(record.partition, record.offset, record.timestamp_ms)
+    source = origin.read(record.headers) or origin.Origin(record.partition, record.offset, record.timestamp)
     context = trace.read(record.headers)
     given, event_time = values["timestamp"], values["event_timestamp"]
-    place = (topic, source.partition, source.offset)
+    place = (record.topic, source.partition, source.offset)
     values |= {
         "event_id": event_id("labels", *place, source.index),
         "timestamp": storable(source.timestamp_ms * 1000 if given is None else given),
@@ -125,7 +123,7 @@ def label_row(codec: Codec, topic: str, record: Record) -> Values | None:
         "modality": "",
         "model_version": "",
         "trace_id": context.trace_id if context else trace_id_of(*place),
-        "kafka_topic": topic,
+        "kafka_topic": record.topic,
         "kafka_partition": source.partition,
         "kafka_offset": source.offset,
     }
@@ -172,6 +170,3 @@ def _writable(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     return type(value)(_writable(v) for v in value) if isinstance(value, list | tuple) else value
-
-
-RowOf = Callable[[Codec, str, Record], Values | None]

@@ -92,19 +92,19 @@ def _plain(value: Any) -> Any:
     return getattr(value, kind) if kind else ""
 
 
-def insert_span(record: Record, table: str, row: Values, parent: TraceContext, topic: str, group: str, batch: int, end_ns: int) -> Values:
+def insert_span(record: Record, table: str, row: Values, parent: TraceContext, group: str, batch: int, end_ns: int) -> Values:
     """The writer's own span of a sampled event: from Kafka's time of its record to the acknowledged insert.
 
     `end_ns` is the wall clock, nanoseconds. Its id is computed from the event's, so that a repeated insert repeats the span.
     """
-    start_ns = record.timestamp_ms * 1_000_000
+    start_ns = record.timestamp * 1_000_000
     facts = {
         "db.collection.name": table,
         "db.operation.batch.size": str(batch),
         "db.operation.name": "INSERT",
         "db.system.name": "clickhouse",
         "messaging.consumer.group.name": group,
-        "messaging.destination.name": topic,
+        "messaging.destination.name": record.topic,
         "messaging.destination.partition.id": str(record.partition),
         "messaging.kafka.offset": str(record.offset),
         "messaging.message.id": row["event_id"],

@@ -1,5 +1,6 @@
 -- Spans, in the columns of the OpenTelemetry Collector's ClickHouse exporter, so that its dashboards read them.
--- Beside that table: TraceId and SpanId end the sorting key, so that a span written twice is one row. Look up a trace by its time in otel_traces_trace_id_ts.
+-- Beside that table: TraceId and SpanId end the sorting key, so that a span written twice is one row;
+-- the projection answers whether a span is there already.
 -- To forget after a while: ALTER TABLE otel_traces MODIFY TTL toDateTime(Timestamp) + INTERVAL 3 DAY
 CREATE TABLE IF NOT EXISTS otel_traces
 (
@@ -36,13 +37,14 @@ CREATE TABLE IF NOT EXISTS otel_traces
     INDEX idx_res_attr_value mapValues(ResourceAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX idx_span_attr_key mapKeys(SpanAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX idx_span_attr_value mapValues(SpanAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX idx_duration Duration TYPE minmax GRANULARITY 1
+    INDEX idx_duration Duration TYPE minmax GRANULARITY 1,
+    PROJECTION by_trace (SELECT TraceId, SpanId ORDER BY TraceId, SpanId)
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toDate(Timestamp)
 PRIMARY KEY (ServiceName, SpanName, toDateTime(Timestamp))
 ORDER BY (ServiceName, SpanName, toDateTime(Timestamp), Timestamp, TraceId, SpanId)
-SETTINGS non_replicated_deduplication_window = 100, ttl_only_drop_parts = 1;
+SETTINGS non_replicated_deduplication_window = 100, ttl_only_drop_parts = 1, deduplicate_merge_projection_mode = 'rebuild';
 
 CREATE TABLE IF NOT EXISTS otel_traces_trace_id_ts
 (

@@ -1,0 +1,57 @@
+"""What the writer cannot store: the record to `dead-letter` with Kafka Connect's headers, and a failure event.
+
+Knows headers and the event; leaves sending to consumer.py. Ids are computed from the record's place: sent twice, it is one row.
+"""
+
+import json
+import traceback
+
+from schemas.events import StepFailed, event_id, trace_id_of
+from schemas.trace import Header, read
+from sinks.rows import Record
+
+CONNECT = "__connect.errors."
+STAGES = {True: "VALUE_CONVERTER", False: "TASK_PUT"}
+
+
+def headers(record: Record, problem: Exception, unreadable: bool) -> list[Header]:
+    """The record's own headers, unchanged, then Connect's for the reason."""
+    reasons = {
+        CONNECT + "topic": record.topic,
+        CONNECT + "partition": str(record.partition),
+        CONNECT + "offset": str(record.offset),
+        CONNECT + "connector.name": "strata-sink",
+        CONNECT + "task.id": "0",
+        CONNECT + "stage": STAGES[unreadable],
+        CONNECT + "class.name": f"{type(problem).__module__}.{type(problem).__qualname__}",
+        CONNECT + "exception.class.name": type(problem).__name__,
+        CONNECT + "exception.message": str(problem)[:4000],
+        CONNECT + "exception.stacktrace": "".join(traceback.format_exception(problem))[-8000:],
+        "strata-recovery-action": "dead_letter",
+    }
+    return [*record.headers, *((name, text.encode("utf-8", "replace")) for name, text in reasons.items())]
+
+
+def event(record: Record, problem: Exception, unreadable: bool) -> StepFailed:
+    """The failure, as it will be read from the topic `failures`."""
+    place = (record.topic, record.partition, record.offset)
+    context, key = read(record.headers), (record.key or b"")[:200].decode("utf-8", "replace")
+    told = {"stage": "decode" if unreadable else "insert", "key": key, "bytes": str(len(record.value or b""))}
+    return StepFailed(
+        event_id=event_id("sink-failure", *place),
+        timestamp=record.timestamp * 1000,
+        session_id=(record.key or b"").decode("utf-8", "replace"),
+        modality="",
+        model_version="",
+        trace_id=context.trace_id if context else trace_id_of(*place),
+        kafka_topic=record.topic,
+        kafka_partition=record.partition,
+        kafka_offset=record.offset,
+        failure_id=event_id("sink-failed", *place),
+        failure_type=type(problem).__name__,
+        exception=str(problem)[:4000],
+        stack_trace="",
+        context=json.dumps(told),
+        recovery_action="dead_letter",
+        recovery_success=True,
+    )
