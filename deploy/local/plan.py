@@ -97,7 +97,7 @@ def worker_plan(index: int, config: DeployConfig, addresses: Addresses, environ:
         command=(sys.executable, "-m", "streams"),
         log=config.data_dir / "logs" / f"{name}.log",
         address="",
-        is_ready=lambda pid: probe.ready_file_pid(ready) == pid,
+        is_ready=lambda pid: probe.ready_file_speaks_for(ready, pid),
         patience_s=180.0,
         environ={**environ, **settings(config, addresses), **own},
     )
@@ -109,7 +109,7 @@ def sink_plan(config: DeployConfig, addresses: Addresses, environ: Mapping[str, 
     port = addresses.clickhouse_http_port
 
     def is_ready(pid: int) -> bool:
-        return probe.http_says_ok(HOST, port) if port else probe.ready_file_pid(ready) == pid
+        return probe.http_says_ok(HOST, port) if port else probe.ready_file_speaks_for(ready, pid)
 
     return Plan(
         name="sink",

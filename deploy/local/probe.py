@@ -15,7 +15,11 @@ from pathlib import Path
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
+from deploy.local import processes
+
 ASK_TIMEOUT_S = 3.0
+CLOCK_SLACK_S = 0.5
+"""The kernel tells the start of a process less exactly than the time of a file."""
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -68,9 +72,14 @@ def http_says_ok(host: str, port: int) -> bool:
         return False
 
 
-def ready_file_pid(path: Path) -> int | None:
-    """The pid that a ready file names, None without a readable one."""
+def ready_file_speaks_for(path: Path, pid: int) -> bool:
+    """Does a ready file belong to this process: it names the pid (`{"pid": 12}`), or names none and was written after its start?"""
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        text, written = path.read_text(encoding="utf-8"), path.stat().st_mtime
+        named = json.loads(text).get("pid")
+        return bool(named == pid)
+    except OSError:
+        return False
+    except (ValueError, AttributeError):
+        started = processes.identity(pid)
+        return started is not None and written >= started - CLOCK_SLACK_S
