@@ -9,6 +9,7 @@ Next: models/reader.py
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -18,10 +19,30 @@ SPACE, LINE, BLANK, NOTHING = 1, 2, 3, 0
 
 CJK_TERMINATORS = "。！？｡"
 CLOSERS = "\"'”’»)]}」』）】》〉"
-TERMINATORS = ".!?…؟۔।॥።၊။։。！？｡;"
+OPENERS = "\"'“‘„«‹([{¿¡「『（【《〈-–—"
+FOREIGN_TERMINATORS = "؟۔।॥።။։"
+TERMINATORS = ".!?…" + FOREIGN_TERMINATORS + CJK_TERMINATORS
 BULLETS = "•⁃⁄◦▪‣●○■"
-LONE = frozenset((".", ",", "?", "!", ";", ":", "...", ")", "]", "}", "?!", "!!", "??", "%", "’", "”", "»"))
+SLIGHT = BULLETS + ".…"
+LONE = frozenset((".", ",", "?", "!", ";", ":", ")", "]", "}", "?!", "!!", "??", "%", "’", "”", "»"))
 """Words that always go with what is before them, in text with spaced punctuation ('hi , martha .')."""
+
+STARTERS = frozenset(
+    ("how", "the", "he", "she", "it", "they", "we", "i", "you", "what", "why", "when", "where", "this", "that", "these", "those", "there",
+     "in", "on", "but", "and", "if", "a", "an", "my", "our", "his", "her", "it's", "i'm", "mr.", "mrs.", "dr.")
+)  # fmt: skip
+"""Words that begin a sentence when capitalised after an abbreviation."""
+
+ENGLISH = frozenset(
+    ("the", "of", "and", "that", "with", "this", "have", "from", "are", "you", "not", "your", "they", "his", "her", "were", "which", "has",
+     "had", "for", "be", "it", "it's", "is", "as")
+)  # fmt: skip
+"""Words that tell English from other languages: a quarter of its words. The model was trained on English only."""
+
+VOWELS = frozenset("aeiouyáéíóúýàèìòùâêîôûäëïöüąęåæøœãõăěůőűаеёиоуыэюяіїєαεηιουωάέήίόύώ")
+ELLIPSIS = re.compile(r"(?:\.\.|…|(?:^| )\. \.)$")
+INITIALS = re.compile(r"(?:[^\W\d_]\.){2,}$")
+CLOSED = re.compile(r"[.!?…][\"'”’)\]»]+$")
 
 SPEECH = frozenset("とっはがのをと")
 """Kana that carry a quotation on after its closing bracket."""
@@ -31,10 +52,10 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 @cache
-def abbreviations() -> tuple[frozenset[str], frozenset[str]]:
-    """Words whose full stop never ends a sentence (titles, 'e.g.'), and those whose does not before a number ('p. 55'); read once."""
+def abbreviations() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Lower-case words whose full stop ends no sentence: when capitalised (titles), always (`e.g.`), before a number (`p. 55`)."""
     data = json.loads((WEIGHTS / "abbreviations.json").read_text(encoding="utf-8"))
-    return frozenset(data["titles"]["en"] + data["titles"]["pl"]), frozenset(data["numbered"]["any"])
+    return tuple(frozenset(word for key, words in data[kind].items() if key != "what" for word in words) for kind in data)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +65,15 @@ class Context:
     words: int = 0
     """Words of the open sentence, at most 99."""
     solid: bool = False
-    """It has a letter or a digit outside its list marker."""
+    """It has more than a list marker, bullets and dots."""
     depth: int = 0
     """Open round brackets, at most 9."""
     quoted: bool = False
     """An odd number of straight double quotes."""
     first: str = ""
     """Its first word in lower case, 10 characters."""
+    ended: str = "-"
+    """How the sentences before it ended: a mark for each of the last two, `w` a word, `,` `.` `)` a sign, small for long ones; `-` a blank line."""
     marker: str = ""
     """The list marker expected next in this session, as `2.)` after `1.)`."""
     line: int = 0
@@ -58,6 +81,9 @@ class Context:
     capitals: int = 1
     """Words with a capital among `counted`: old ones fade."""
     counted: int = 2
+    """Words, those with a letter outside ASCII twice."""
+    english: int = 1
+    """English function words among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +112,7 @@ def judge(before: str, gap: int, indent: int, word: str, second: str | None, con
     ends, None when not read yet. Returns WAIT only when it is None.
     """
     verdict = rule(before, gap, indent, word, second, context)
-    return _score(before, word, second, context) if verdict is None else verdict
+    return _score(before, word, context) if verdict is None else verdict
 
 
 def rule(before: str, gap: int, indent: int, word: str, second: str | None, context: Context) -> Verdict | None:
@@ -112,29 +138,77 @@ def rule(before: str, gap: int, indent: int, word: str, second: str | None, cont
         return LIKELY_SENTENCE
     if word == context.marker:
         return WAIT if second is None else LIKELY_SENTENCE if second else NONE
-    if last == "." and _never_ends(before, word):
+    verdict = _judge_full_stop(before, word, context) if last == "." else None
+    if verdict is None and word[0].islower() and has_capitals(context) and (last == "…" or CLOSED.search(before)):
+        return NONE  # 'This is great.' she said
+    if verdict is None and (context.english * 10 < context.counted or last in FOREIGN_TERMINATORS or (word[0] > "ʯ" and word[0].isalpha())):
+        return _judge_foreign(before, word, second, context)
+    return verdict
+
+
+def _judge_foreign(before: str, word: str, second: str | None, context: Context) -> Verdict:
+    """In a language the model does not know: after a terminator, before no small letter, unless it looks like an abbreviation."""
+    bare = before.rstrip(CLOSERS)
+    if not bare or (bare[-1] not in TERMINATORS and not (bare[-1] == ":" and "\u0530" < bare[-2:-1] < "\u0590")):  # Armenian ends with a colon
         return NONE
+    opening = word.lstrip(OPENERS)
+    if not opening and second is None:
+        return WAIT
+    if (opening or (second or "").lstrip(OPENERS))[:1].islower():
+        return NONE
+    if len(bare) == len(before) and bare[-1] == ".":
+        core = bare[:-1].replace("\n", " ").rpartition(" ")[2].lstrip(OPENERS)
+        if len(core) == 1 or "." in core.rstrip("."):  # an initial; but 'w 1990 r.' and 'p.n.e.' can end a sentence
+            return SENTENCE if core.islower() and opening[:1].isupper() and context.words > 3 else NONE
+        if (core.isdecimal() and len(core) < 3) or (core.isascii() and core.isalpha() and VOWELS.isdisjoint(core.lower())):
+            return NONE
+    return SENTENCE
+
+
+def _judge_full_stop(before: str, word: str, context: Context) -> Verdict | None:
+    """After a full stop: abbreviations, initials and ellipses that go on."""
+    if _never_ends(before, word, context):
+        return NONE
+    if ELLIPSIS.search(before[-4:]):
+        if not word.strip(SLIGHT + CLOSERS):
+            return NONE
+        return NONE if (word[0].islower() and has_capitals(context)) or (before[-2] == " " and word.lower() in ("i", "i'm")) else None
+    initials = INITIALS.search(before[-12:])
+    if initials and word[0].islower() and has_capitals(context):
+        return NONE
+    if initials and word[0].isupper() and word.lower() in STARTERS:
+        return NONE if initials.group().lower() in ("a.m.", "p.m.") and context.words <= 3 else LIKELY_SENTENCE
     return None
 
 
-def advance(context: Context, gap: int, word: str, begins: bool) -> Context:
+def has_capitals(context: Context) -> bool:
+    """The text writes capitals: one word in twenty has one."""
+    return context.capitals * 20 >= context.counted
+
+
+def advance(context: Context, before: str, gap: int, word: str, begins: bool) -> Context:
     """The context after a word; `begins` when a boundary was found before it."""
     line = min(999, (0 if gap >= LINE else context.line + (gap == SPACE)) + len(word))
-    capitals, counted = context.capitals, context.counted
+    capitals, counted, english = context.capitals, context.counted, context.english
     if word[0].isalpha():
-        counted += 1
+        counted += 1 if word.isascii() else 2
         capitals += word[0].isupper()
+        english += word in ENGLISH
         if counted > 60:
-            capitals, counted = capitals >> 1, counted >> 1
+            capitals, counted, english = capitals >> 1, counted >> 1, english >> 1
     words, solid, depth, quoted, first, marker = context.words, context.solid, context.depth, context.quoted, context.first, context.marker
+    ended = context.ended
     if begins:
+        sign = "w" if before[-1].isalnum() else "." if before[-1] in ".!?" else before[-1]
+        sign += "0" if words < 3 else "1" if words < 7 else "2"
+        ended = "-" + sign if gap >= BLANK else (ended + sign)[-4:]
         words, solid, depth, quoted = 0, False, 0, False
     if not solid:
         first, marker, solid = _start(words, word, first if words else "", marker)
     if not word.isalpha():
         depth = min(9, max(0, depth + word.count("(") - word.count(")")))
         quoted ^= bool(word.count('"') & 1)
-    return Context(min(99, words + 1), solid, depth, quoted, first, marker, line, capitals, counted)
+    return Context(min(99, words + 1), solid, depth, quoted, first, ended, marker, line, capitals, counted, english)
 
 
 def _start(words: int, word: str, first: str, marker: str) -> tuple[str, str, bool]:
@@ -142,7 +216,7 @@ def _start(words: int, word: str, first: str, marker: str) -> tuple[str, str, bo
     following = next_marker(word.lstrip(BULLETS))
     if following and (not words or not first.strip(BULLETS)):
         return first or word.lower()[:10], following, False
-    return first or word.lower()[:10], marker, any(map(str.isalnum, word))
+    return first or word.lower()[:10], marker, bool(word.strip(SLIGHT))
 
 
 @lru_cache(maxsize=4096)
@@ -170,7 +244,7 @@ def _judge_joined(before: str, word: str) -> Verdict:
 def _judge_lone(before: str, word: str, second: str | None, context: Context) -> Verdict:
     """Before a lone punctuation mark: never, except that spaced dots after a full stop (`end. . . . Next`) open the next sentence."""
     if word == "." and before[-1] == "." and before[-2:-1].isalpha() and context.solid:
-        return WAIT if second is None else LIKELY_SENTENCE if second == "." else NONE
+        return WAIT if second is None else LIKELY_SENTENCE if second[:1] == "." and second.rpartition(" ")[2][0].isalpha() else NONE
     return NONE
 
 
@@ -181,22 +255,24 @@ def _judge_line(before: str, indent: int, word: str, context: Context) -> Verdic
     if word[0] in BULLETS or word in ("-", "*", "+") or next_marker(word):
         return SENTENCE
     bare = before.rstrip(CLOSERS)
-    if bare and bare[-1] in TERMINATORS and not _never_ends(before, word):
+    if bare and bare[-1] in TERMINATORS and not _never_ends(before, word, context):
         return LIKELY_PARAGRAPH if indent >= 2 and context.line > 0 and not word[0].islower() else None if word[0].islower() else SENTENCE
     if context.line < 45 and not word[0].islower() and word[0].isalnum():
         return LIKELY_SENTENCE
     return None
 
 
-def _never_ends(before: str, word: str) -> bool:
+def _never_ends(before: str, word: str, context: Context) -> bool:
     """The full stop before belongs to an abbreviation or an initial that goes on."""
     previous = before[-20:].replace("\n", " ").rpartition(" ")[2]
-    core = previous[:-1].lstrip("([{\"'“‘«-–")
-    titles, numbered = abbreviations()
+    core = previous[:-1].lstrip(OPENERS)
+    titles, always, numbered = abbreviations()
     low = core.lower()
-    if low in numbered and (word[0].isdigit() or word[0] in "IVXLC#"):
+    if low in always or (low in titles and core[:1].isupper() and word.lower() not in STARTERS):
         return True
-    return low in titles and (core != core.upper() or len(core) == 1)
+    if not word[0].isupper() and has_capitals(context) and (low in titles or (len(core) == 1 and low == core and low not in VOWELS)):
+        return True  # '5th st. near', 'w 1990 r. w'
+    return low in numbered and (word[0].isdigit() or word[0] == "#")
 
 
 # The model: features of one gap -> probability that a sentence ends there.
@@ -246,15 +322,12 @@ def _shape(core: str) -> str:
     return "".join(out[:10])
 
 
-def features(before: str, word: str, second: str | None, context: Context) -> tuple[str, ...]:
-    """What the model sees of a gap, about 30 names. Words before a line break are hidden, as is a second word not read yet."""
+def features(before: str, word: str, context: Context) -> tuple[str, ...]:
+    """What the model sees of a gap, about 30 names. Words before a line break are hidden."""
     words = before[before.rfind("\n") + 1 :].rsplit(" ", 3)
     p1, p2 = take_apart(words[-1]), take_apart(words[-2] if len(words) > 1 else "")
     p3 = take_apart(words[-3] if len(words) > 2 else "")
     n1 = take_apart(word)
-    n2 = take_apart(second or "")
-    next_shape = "?" if second is None else n2.shape
-    next_lower = "?" if second is None else n2.lower[:12]
     a, b, s1, z1, m1, u1 = p1.lower, n1.lower, p1.shape, n1.shape, n1.lead[:2], n1.tail[:1]
     tail = p1.tail[-4:]
     t = f"t{tail}|"
@@ -278,7 +351,7 @@ def features(before: str, word: str, second: str | None, context: Context) -> tu
         f"{t}q{inside}",
         f"{t}q{inside}{u1}",
         f"s{p2.shape}{e2}|{s1}{tail}|{z1}",
-        f"z{s1}{tail}|{m1}{z1}{n1.tail[:2]}|{next_shape}",
+        f"z{s1}{tail}|{m1}{z1}{n1.tail[:2]}",
         f"m{n1.lead[:3]}{t2}",
         f"u{n1.tail[:2]}{z1}{t}",
         f"l{p1.size}{t}{z1}",
@@ -286,13 +359,15 @@ def features(before: str, word: str, second: str | None, context: Context) -> tu
         f"y{a[-3:]}{t2}{z1}",
         f"d{b[-3:]}{z1}{t2}",
         f"w{p2.lower[:12]}{e2}|{z1}{t1}",
-        f"x{next_lower}|{z1}{t1}",
         f"f{context.first}|{t1}{z1}",
         f"g{p3.shape}{p2.shape}{e2}{s1}{tail}{z1}",
         f"k{p1.lead[:1]}{t}{z1}",
-        f"v{next_shape}{n1.tail[:2]}{z1}{tail[:2]}",
-        f"o{n2.tail[:2]}{next_shape}{z1}{t1}",
-        f"c{t}{b}|{next_shape}" if tail else f"c{a}|{b}",
+        f"v{n1.tail[:2]}{z1}{tail[:2]}",
+        f"c{a}|{b}{t1}",
+        f"h{context.ended[-4:]}{t}{z1}",
+        f"i{context.ended[-2:]}{t1}{z1}{length}",
+        f"j{context.ended[-2:]}{t1}{s1}{z1}",
+        f"p{context.ended[:1] == '-'}{t1}{s1}{z1}{length}",
     )
 
 
@@ -306,15 +381,13 @@ class Scorer:
     """Calibration: logit = scale * sum + bias."""
     threshold: float
     """Probability from which a gap is a boundary."""
-    sure: float
-    """Below this and above 1 minus it, a gap is decided without the second word."""
 
 
 @cache
 def scorer() -> Scorer:
     """The shipped weights, read once."""
     data = json.loads((WEIGHTS / "sentences.json").read_text(encoding="utf-8"))
-    return Scorer(data["weights"], data["bias"], data["scale"], data["threshold"], data["sure"])
+    return Scorer(data["weights"], data["bias"], data["scale"], data["threshold"])
 
 
 def probability(names: tuple[str, ...], model: Scorer) -> float:
@@ -326,9 +399,7 @@ def probability(names: tuple[str, ...], model: Scorer) -> float:
     return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, model.scale * total + model.bias))))
 
 
-def _score(before: str, word: str, second: str | None, context: Context) -> Verdict:
+def _score(before: str, word: str, context: Context) -> Verdict:
     model = scorer()
-    p = probability(features(before, word, second, context), model)
-    if second is None and model.sure < p < 1 - model.sure:
-        return WAIT
+    p = probability(features(before, word, context), model)
     return Verdict("sentence", p, "model") if p >= model.threshold else NONE

@@ -149,16 +149,16 @@ def _settle(state: ReaderState, text: str, position: int, tokenizer: Encoder, fi
         if stop == end and not final:
             break
         # 1. the gap before the word: one word of what follows may be needed to judge it
-        gap, indent = _gap(buffer[at:start], newlines, blanks)
+        gap, indent = gap_of(buffer[at:start], newlines, blanks)
         word = match.group(2)
         following = UNIT.match(buffer, stop)
         seen = stop
         verdict = judge(before, gap, indent, word, None, context)
         if verdict is WAIT:
-            if not final and _is_open(following, stop, end):
+            known = second_word(buffer, following, stop, final)
+            if known is None:
                 break
-            second = _on_line(following, stop)
-            seen = following.end() if following is not None and second else stop
+            second, seen = known
             verdict = judge(before, gap, indent, word, second, context)
         # 2. the boundary, after the tokens before it
         if verdict.kind:
@@ -172,16 +172,18 @@ def _settle(state: ReaderState, text: str, position: int, tokenizer: Encoder, fi
             sentence = paragraph = (output.item_of(start), origin + start)
         # 3. the word
         output.release(stop)
-        context = advance(context, gap, word, bool(verdict.kind))
-        before = (before + ("", " ", "\n", "\n\n")[gap] + word)[-LOOKBACK:] if before else word
+        context = advance(context, before, gap, word, bool(verdict.kind))
+        before = extend(before, gap, word)
         at, newlines, blanks, match = stop, 0, 0, following
     if final:
         at = end
         output.release(end)
-    elif match is None and end - at > LONGEST_SPACE:  # of white space without end only line breaks and last blanks matter
-        gap, blanks = _gap(buffer[at : end - 16], newlines, blanks)
-        newlines, at = gap - SPACE, end - 16
-        output.release(at)
+    else:
+        space = (end if match is None else match.start(2)) - at
+        if space > LONGEST_SPACE:  # of white space without end only line breaks and last blanks matter
+            gap, blanks = gap_of(buffer[at : at + space - 16], newlines, blanks)
+            newlines, at = gap - SPACE, at + space - 16
+            output.release(at)
     done = output.released
     after = ReaderState(
         state.characters + len(text), buffer[done:], output.spans_from(done), at - done, (newlines, blanks), before, context,
@@ -190,21 +192,35 @@ def _settle(state: ReaderState, text: str, position: int, tokenizer: Encoder, fi
     return after, Reading(tuple(output.tokens), tuple(output.breaks))
 
 
-def _is_open(following: re.Match[str] | None, stop: int, end: int) -> bool:
-    """More text could change what follows a word that ends at `stop`."""
-    if following is None:
-        return end - stop <= LONGEST_SPACE
-    return following.end() == end and following.start(2) - stop <= LONGEST_SPACE
+def second_word(buffer: str, following: re.Match[str] | None, stop: int, final: bool) -> tuple[str, int] | None:
+    """The word after the one that ends at `stop`, and where it ends; None when more text could change it.
+
+    Empty when it is on another line, far away, or part of the first one. Lone dots are taken together with what follows: `. . The`.
+    """
+    words: list[str] = []
+    end, at = len(buffer), stop
+    while len(words) < 4:
+        space = (following.start(2) if following is not None else end) - at
+        if following is None and not final and space <= LONGEST_SPACE:
+            return None
+        if following is None or not 0 < space <= LONGEST_SPACE or "\n" in following.group(1):
+            break
+        if following.end() == end and not final:
+            return None
+        words.append(following.group(2))
+        at = following.end()
+        if words[-1] != ".":
+            break
+        following = UNIT.match(buffer, at)
+    return " ".join(words), at
 
 
-def _on_line(following: re.Match[str] | None, stop: int) -> str:
-    """The second word, empty when it is on another line, far away, or part of the first one."""
-    if following is None or not 0 < following.start(2) - stop <= LONGEST_SPACE or "\n" in following.group(1):
-        return ""
-    return following.group(2)
+def extend(before: str, gap: int, word: str) -> str:
+    """The text before the next gap, white space collapsed."""
+    return (before + ("", " ", "\n", "\n\n")[gap] + word)[-LOOKBACK:] if before else word
 
 
-def _gap(space: str, newlines: int, indent: int) -> tuple[int, int]:
+def gap_of(space: str, newlines: int, indent: int) -> tuple[int, int]:
     """Kind of a gap's white space and the blanks after its last line break, what was released of it before included."""
     if space == " " and not newlines:
         return SPACE, min(8, indent + 1)
