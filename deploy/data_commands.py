@@ -195,10 +195,10 @@ def sessions(
     if as_json:
         _print_json(rows)
         return
-    names, numbers = (
-        ["session", "modality", "items", "sentences", "topics", "failures", "label", "last"],
-        {"items", "sentences", "topics", "failures"},
-    )
+    numbers = {"items", "topics", "failures"}
+    names = ["session", "modality", "items", "topics", "failures", "label", "last"]
+    if not any(r["failures"] for r in rows):
+        names.remove("failures")
     cells = [[f"{int(r[n] or 0):,}" if n in numbers else r[n][5:19] if n == "last" else r[n] or "" for n in names] for r in rows]
     tables.console().print(tables.table(names, ["UInt64" if n in numbers else "String" for n in names], cells))
     if not rows:

@@ -96,7 +96,7 @@ def demo(
         signal.signal(number, _interrupt)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it would write over the screen; what matters comes as an error
     was_running = state.running(folder) is not None
-    progress = Progress()
+    progress, playing = Progress(), None
     try:
         with background.stack_for(flags, folder, caller.environ, progress):
             try:
@@ -110,7 +110,8 @@ def demo(
                 if not was_running:
                     progress.line("stopping")
     except KeyboardInterrupt:
-        if once:
+        progress.done()
+        if once or playing is None:
             sys.exit(130)
 
 

@@ -31,7 +31,7 @@ def parse(body: bytes) -> tuple[list[str], list[str], list[list[Any]]] | None:
 
 def table(names: Sequence[str], types: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """Numbers to the right, the rest to the left; cells as ClickHouse writes them."""
-    drawn = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for name, kind in zip(names, types, strict=True):
         numeric = kind.startswith(NUMBERS)
         drawn.add_column(Text(name), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")

@@ -254,7 +254,7 @@ def test_sessions_lists_what_is_stored(serve, strata):
     server = serve({"FROM input_stream": ok(json.dumps(row).encode() + b"\n")})
     shown = strata("sessions", "--limit", "5", "--clickhouse-http-port", str(server.port))
     assert shown.exit_code == 0, shown.output
-    assert shown.stdout.strip().split("\n")[-1].split()[:5] == ["visit-1", "tokens", "1,349", "170", "4"]
+    assert shown.stdout.strip().split("\n")[-1].split()[:5] == ["visit-1", "tokens", "1,349", "4", "plan"]
     assert server.asked[0][1]["param_limit"] == "5"
     listed = strata("sessions", "--json", "--clickhouse-http-port", str(server.port))
     assert json.loads(listed.stdout) == [row]
