@@ -16,7 +16,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from deploy import data_commands, tables
+from deploy import bench, data_commands, tables
 from deploy import doctor as examination
 from deploy.local import background, stack, state
 from deploy.local import topics as kafka_topics
@@ -242,6 +242,7 @@ def _next_worker(data_dir: Path) -> int:
 
 
 data_commands.register(app)
+bench.register(app)
 
 
 def _become(package: str, environ: dict[str, str]) -> None:

@@ -1,0 +1,117 @@
+"""Latency of a running worker: Kafka's append of a token to Kafka's append of what it decided, joined by the token's place.
+
+Knows what is sent and how it is joined; leaves stacks to deploy/bench.py. Both times are the broker's, in whole milliseconds.
+"""
+
+import asyncio
+import math
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from aiokafka import AIOKafkaProducer
+
+from deploy.benchmarks.contest import BenchError
+from deploy.benchmarks.load import Desk
+from deploy.replay import Pace, Play, Sample, load_samples, replay
+from schemas.codec import Codec
+from schemas.topics import app_id
+
+SESSIONS = 50
+SETTLE_S = 30.0
+"""How long the worker may take to commit what was sent."""
+APPEND_TIME = 1
+"""timestamp_type of LogAppendTime."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Delays of one kind of record, milliseconds."""
+
+    count: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What was measured."""
+
+    rate: float
+    """Tokens per second, all sessions together."""
+    seconds: float
+    sessions: int
+    tokens: int
+    decided: int
+    """Tokens that made a prediction."""
+    by_kind: Mapping[str, Spread]
+    """predictions, of them those before a session's end (its last token decides much at once), and input-stream."""
+
+
+async def measure(bootstrap: str, prefix: str, rate: float, seconds: float) -> Latency:
+    """Play pieces of real text into `tokens` and wait until the worker is through. Raises BenchError when it is not in time."""
+    source = prefix + "tokens"
+    async with Desk(bootstrap) as desk:
+        outputs = (prefix + "predictions", prefix + "input-stream")
+        starts = {topic: await desk.ends(topic) for topic in (source, *outputs)}
+        plays = _plays(rate, seconds)
+        names = {p.session_id for p in plays}
+        producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=0)
+        await producer.start()
+        try:
+            sent = await replay(plays, producer, Pace(rate=rate / SESSIONS), prefix=prefix, sampled_share=0.0)
+        finally:
+            await producer.stop()
+        await _settled(desk, app_id(prefix), source)
+        appended = {}
+        for record in await desk.read(source, starts[source]):
+            if record.timestamp_type != APPEND_TIME:
+                raise BenchError(f"topic {source} keeps its producers' times; set message.timestamp.type=LogAppendTime to measure with it")
+            if record.key.decode() in names:
+                appended[record.partition, record.offset] = record.timestamp
+        delays, decided = dict[str, list[float]](), set[tuple[int, int]]()
+        for topic, name in zip(outputs, ("predictions", "input_stream"), strict=True):
+            codec, kind = Codec(), topic.removeprefix(prefix)
+            for record in await desk.read(topic, starts[topic]):
+                event = codec.decode_dict(name, record.value)
+                place = (event["kafka_partition"], event["kafka_offset"])
+                if event["session_id"] in names and place in appended:
+                    delays.setdefault(kind, []).append(record.timestamp - appended[place])
+                    if kind == "predictions":
+                        decided.add(place)
+    return Latency(rate, seconds, SESSIONS, sent, len(decided), {kind: spread(d) for kind, d in delays.items()})
+
+
+def spread(delays: Sequence[float]) -> Spread:
+    """Percentiles by nearest rank: the smallest delay that so many are not above."""
+    ordered = sorted(delays)
+
+    def at(share: float) -> float:
+        return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
+
+    return Spread(len(ordered), at(0.5), at(0.95), at(0.99), ordered[-1])
+
+
+def _plays(rate: float, seconds: float) -> list[Play]:
+    """SESSIONS sessions of real text that take turns and all end with the time."""
+    samples, run_id = load_samples(modalities=("tokens",)), uuid.uuid4().hex[:6]
+    length = max(1, round(rate * seconds / SESSIONS))
+    return [Play(f"latency-{run_id}-{i:02d}", _cut(samples[i % len(samples)], i * 37, length), start_s=i / rate) for i in range(SESSIONS)]
+
+
+def _cut(sample: Sample, start: int, length: int) -> Sample:
+    """`length` items from `start` on, from the beginning again where the text ends."""
+    items = sample.items
+    return replace(sample, items=tuple(items[(start + i) % len(items)] for i in range(length)), after_ms=())
+
+
+async def _settled(desk: Desk, group: str, source: str) -> None:
+    """Until all that was sent is committed."""
+    deadline = time.monotonic() + SETTLE_S
+    while (done := await desk.committed(group, source)) < (end := await desk.end(source)):
+        if time.monotonic() > deadline:
+            raise BenchError(f"the worker has committed {done} of {end} tokens {SETTLE_S:.0f} s after the last; look at `strata status`")
+        await asyncio.sleep(0.2)
