@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from deploy.errors import StackError
 from deploy.local import probe
-from schemas.topics import SINK_GROUP, Topic, all_topics, app_id
+from schemas.topics import INPUTS, OUTPUTS, SINK_GROUP, TRACES, Topic, all_topics, app_id
 
 ALREADY_EXISTS = 36
 CREATE_MS = 30_000
@@ -35,7 +35,7 @@ class TopicState:
     end: int
     """Sum of the next offsets."""
     lag: dict[str, int]
-    """Consumer group -> records it has not committed; only groups that read the topic."""
+    """Consumer group -> records it has not committed; of the groups that read the topic."""
 
 
 def create_missing(bootstrap: str, prefix: str, partitions: int) -> list[str]:
@@ -46,9 +46,7 @@ def create_missing(bootstrap: str, prefix: str, partitions: int) -> list[str]:
     try:
         return asyncio.run(_create_missing(bootstrap, all_topics(prefix), partitions))
     except (KafkaError, OSError, TimeoutError) as problem:
-        raise StackError(
-            f"Kafka on {bootstrap} does not answer ({problem}); start it with `strata up` or set STRATA_KAFKA_BOOTSTRAP"
-        ) from problem
+        raise _unreachable(bootstrap, problem) from problem
 
 
 def _unreachable(bootstrap: str, problem: Exception) -> StackError:
@@ -110,9 +108,7 @@ def survey(bootstrap: str, prefix: str) -> list[TopicState]:
     try:
         return asyncio.run(_survey(bootstrap, prefix))
     except (KafkaError, OSError, TimeoutError) as problem:
-        raise StackError(
-            f"Kafka on {bootstrap} does not answer ({problem}); start it with `strata up` or set STRATA_KAFKA_BOOTSTRAP"
-        ) from problem
+        raise _unreachable(bootstrap, problem) from problem
 
 
 async def _survey(bootstrap: str, prefix: str) -> list[TopicState]:
@@ -131,11 +127,17 @@ async def _survey(bootstrap: str, prefix: str) -> list[TopicState]:
         every = [place for some in places.values() for place in some]
         begin = await consumer.beginning_offsets(every) if every else {}
         end = await consumer.end_offsets(every) if every else {}
-        committed = {group: await _committed(admin, group) for group in (app_id(prefix), prefix + SINK_GROUP)}
+        committed = {group: await _committed(admin, group) for group in readers(prefix)}
     finally:
         await admin.close()
         await consumer.stop()
-    return [_state(t, places.get(t.name, []), begin, end, committed) for t in wanted]
+    return [_state(t, places.get(t.name, []), begin, end, committed, readers(prefix)) for t in wanted]
+
+
+def readers(prefix: str) -> dict[str, set[str]]:
+    """Consumer group -> the topics it reads."""
+    stored = {t.name for t in (*OUTPUTS, TRACES)} | {"labels"}
+    return {app_id(prefix): {prefix + t.name for t in INPUTS}, prefix + SINK_GROUP: {prefix + name for name in stored}}
 
 
 async def _committed(admin: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, int]:
@@ -152,11 +154,12 @@ def _state(
     begin: Mapping[TopicPartition, int],
     end: Mapping[TopicPartition, int],
     committed: Mapping[str, Mapping[TopicPartition, int]],
+    reads: Mapping[str, set[str]],
 ) -> TopicState:
     """Sums over the partitions. A partition a group reads without a commit counts from its first offset."""
     lag = {
         group: sum(max(end[p] - offsets.get(p, begin[p]), 0) for p in places)
         for group, offsets in committed.items()
-        if any(p.topic == topic.name for p in offsets)
+        if topic.name in reads[group]
     }
     return TopicState(topic.name, topic.direction, len(places), sum(begin[p] for p in places), sum(end[p] for p in places), lag)
