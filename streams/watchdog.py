@@ -6,6 +6,7 @@ Next: deploy/local/supervisor.py
 """
 
 import asyncio
+import json
 import logging
 import os
 import threading
@@ -107,7 +108,8 @@ class Watchdog(Service):
         self.ready, self.reason = ready, reason
         if self._ready_file is not None:
             if ready:
-                self._ready_file.write_text("ready\n")
+                self._ready_file.parent.mkdir(parents=True, exist_ok=True)
+                self._ready_file.write_text(json.dumps({"pid": os.getpid()}))
             else:
                 self._ready_file.unlink(missing_ok=True)
 
