@@ -243,6 +243,7 @@ def _next_worker(data_dir: Path) -> int:
 
 data_commands.register(app)
 bench.register(app)
+bench.register(app)
 
 
 def _become(package: str, environ: dict[str, str]) -> None:
