@@ -26,7 +26,7 @@ SILENT_LOOKS = 3
 """A ready process that is too busy to answer once or twice still counts as ready."""
 WRONG_SETTING = 2
 """Exit status of a process whose settings are wrong: another try would end the same way."""
-TRIES_BEFORE_READY = 4
+TRIES_BEFORE_READY = 3
 """A process that ends so often without ever having been ready stops the start."""
 
 
