@@ -21,8 +21,8 @@ Before partitions are revoked the step at work may end (BODY_GRACE_S); if it doe
 `on_revoked(app, f)` and `on_assigned(app, f)`: f(set of (topic, partition)), to drop caches.
 `app.watchdog.ready`, `app.watchdog.reason`: readiness.
 
-Knows how Faust is set up; leaves fetching to batching.py, rebalances to rebalance.py, state to changelog.py, sending to publisher.py.
-Next: streams/batching.py
+Knows how Faust is set up; leaves fetching to polling.py, what is in flight to batching.py, rebalances to rebalance.py, state to changelog.py, sending to publisher.py.
+Next: streams/polling.py
 """
 
 import asyncio
@@ -37,9 +37,10 @@ from faust.types import TP
 from mode import Service, ServiceT
 
 from schemas.errors import StrataError
-from streams.batching import Batch, BatchConsumer, BatchTransport, Record
+from streams.batching import Batch, BatchConsumer, BatchTransport
 from streams.changelog import ROCKSDB_OPTIONS, NotOursError, load, rows, store
 from streams.gathering import Gather, decode_ahead, gather, step_epoch
+from streams.polling import Record
 from streams.publisher import Outgoing, Publisher, PublishError
 from streams.rebalance import BatchTableManager
 from streams.running import run

@@ -17,8 +17,9 @@ from faust.tables.recovery import Recovery
 from faust.types import TP
 from mode import Service
 
-from streams.batching import BatchConsumer, Record
+from streams.batching import BatchConsumer
 from streams.changelog import write
+from streams.polling import Record
 
 
 class BatchRecovery(Recovery):

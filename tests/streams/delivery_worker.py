@@ -17,9 +17,11 @@ from typing import Any
 
 import faust
 import orjson
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from streams import delivery
 from streams.delivery import Batch, Outgoing
+from streams.polling import BatchThread
 
 CRASH = b"CRASH"
 """A record with this value makes the agent fail."""
@@ -27,6 +29,23 @@ CRASH = b"CRASH"
 
 def table_name(topic: str) -> str:
     return f"sums-{topic.rsplit('-', 1)[-1]}"
+
+
+def slow_seeks(seconds: float) -> None:
+    """Let the answer to a seek be late, as a busy broker's may be; for both kinds of worker."""
+    fausts, batches = AIOKafkaConsumerThread.seek_to_committed, BatchThread.seek_streams
+
+    async def slow_committed(self: Any) -> Any:
+        found = await fausts(self)
+        await asyncio.sleep(seconds)
+        return found
+
+    async def slow_streams(self: Any, tps: Any) -> Any:
+        found = await batches(self, tps)
+        await asyncio.sleep(seconds)
+        return found
+
+    AIOKafkaConsumerThread.seek_to_committed, BatchThread.seek_streams = slow_committed, slow_streams  # type: ignore[method-assign]
 
 
 def ours(args: argparse.Namespace) -> None:
@@ -141,7 +160,10 @@ def main() -> None:
     parser.add_argument("--step-s", type=float, default=0.0)
     parser.add_argument("--watchdog-s", type=float, default=60.0)
     parser.add_argument("--web-port", type=int, default=19480)
+    parser.add_argument("--seek-s", type=float, default=0.0, help="how late the answer to a seek is")
     args = parser.parse_args()
+    if args.seek_s:
+        slow_seeks(args.seek_s)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     print(f"pid {os.getpid()}", flush=True)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
