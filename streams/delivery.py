@@ -82,8 +82,8 @@ class App(faust.App):
     def may_write(self, changelog: TP) -> bool:
         """Whether this worker owns the changelog partition, and has since the current step began."""
         consumer = cast(BatchConsumer, self.consumer)
-        epoch = step_epoch.get()
-        return (epoch is None or epoch == consumer.epoch) and not self.in_recovery and consumer.owns(changelog)
+        epoch, tables = step_epoch.get(), cast(Any, self.tables)
+        return (epoch is None or epoch == consumer.epoch) and not self.in_recovery and not tables.should_stop and consumer.owns(changelog)
 
     def _create_directories(self) -> None:
         self.conf.datadir.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ Next: streams/lane.py
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
@@ -77,7 +77,7 @@ def gather(stream: Any, idle_s: float | None = None, max_records: int = MAX_STEP
     return Gather(stream, idle_s, max_records)
 
 
-async def decode_ahead(gathered: Gather, decode: Callable[[Batch], T]) -> AsyncIterator[list[tuple[Batch, T]]]:
+async def decode_ahead(gathered: Gather, decode: Callable[[Batch], T]) -> AsyncGenerator[list[tuple[Batch, T]], None]:
     """The same steps with `decode` of each batch, which runs as batches arrive, while the body works on those before."""
     waiting: deque[tuple[Batch, T]] = deque()
     arrived = asyncio.Event()

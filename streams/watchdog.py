@@ -51,7 +51,7 @@ class Watchdog(Service):
     @Service.task
     async def _watch(self) -> None:
         while not self.should_stop:
-            await self.sleep(CHECK_EVERY_S)
+            await self.sleep(min(CHECK_EVERY_S, self.stop_after_s / 4))
             if not self.should_stop:
                 await self.check(time.monotonic())
 

@@ -83,7 +83,7 @@ def add_agent(app: delivery.App, topic: str, args: argparse.Namespace) -> None:
                 missing = [key for key, _, _ in items if key not in state]
                 state.update({k: read_row(v) for k, v in delivery.load(table, batch.partition, missing).items()})
                 for key, offset, n in items:
-                    if n == -1:
+                    if n == -1 and not args.tolerant:
                         raise ValueError("a record that crashes")
                     count, total, last = state.get(key, (0, 0, -1))
                     if offset > last:
@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--step-s", type=float, default=0.0)
     parser.add_argument("--watchdog-s", type=float, default=60.0)
     parser.add_argument("--web-port", type=int, default=19480)
+    parser.add_argument("--tolerant", action="store_true", help="take a record that crashes as -1")
     parser.add_argument("--seek-s", type=float, default=0.0, help="how late the answer to a seek is")
     args = parser.parse_args()
     if args.seek_s:
