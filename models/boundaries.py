@@ -39,6 +39,7 @@ ENGLISH = frozenset(
 )  # fmt: skip
 """Words that tell English from other languages: a quarter of its words. The model was trained on English only."""
 
+FEW_ENGLISH = 10
 VOWELS = frozenset("aeiouyáéíóúýàèìòùâêîôûäëïöüąęåæøœãõăěůőűаеёиоуыэюяіїєαεηιουωάέήίόύώ")
 ELLIPSIS = re.compile(r"(?:\.\.|…|(?:^| )\. \.)$")
 INITIALS = re.compile(r"(?:[^\W\d_]\.){2,}$")
@@ -141,7 +142,7 @@ def rule(before: str, gap: int, indent: int, word: str, second: str | None, cont
     verdict = _judge_full_stop(before, word, context) if last == "." else None
     if verdict is None and word[0].islower() and has_capitals(context) and (last == "…" or CLOSED.search(before)):
         return NONE  # 'This is great.' she said
-    if verdict is None and (context.english * 10 < context.counted or last in FOREIGN_TERMINATORS or (word[0] > "ʯ" and word[0].isalpha())):
+    if verdict is None and (is_foreign(context) or last in FOREIGN_TERMINATORS or (word[0] > "ʯ" and word[0].isalpha())):
         return _judge_foreign(before, word, second, context)
     return verdict
 
@@ -184,6 +185,11 @@ def _judge_full_stop(before: str, word: str, context: Context) -> Verdict | None
 def has_capitals(context: Context) -> bool:
     """The text writes capitals: one word in twenty has one."""
     return context.capitals * 20 >= context.counted
+
+
+def is_foreign(context: Context) -> bool:
+    """The text is probably not English: too few of its function words."""
+    return context.english * FEW_ENGLISH < context.counted
 
 
 def advance(context: Context, before: str, gap: int, word: str, begins: bool) -> Context:
@@ -270,8 +276,13 @@ def _never_ends(before: str, word: str, context: Context) -> bool:
     low = core.lower()
     if low in always or (low in titles and core[:1].isupper() and word.lower() not in STARTERS):
         return True
-    if not word[0].isupper() and has_capitals(context) and (low in titles or (len(core) == 1 and low == core and low not in VOWELS)):
+    letter = len(core) == 1 and low == core and low not in VOWELS
+    if (letter or low in titles) and not word[0].isupper() and has_capitals(context):
         return True  # '5th st. near', 'w 1990 r. w'
+    if core.isdecimal() and len(core) < 3 and word[0].islower() and has_capitals(context):
+        return True  # an ordinal: 'lat 60. gospodarka', 'am 5. mai'
+    if letter and context.words <= 3:
+        return True  # 'W 1990 r. Polska'
     return low in numbered and (word[0].isdigit() or word[0] == "#")
 
 
