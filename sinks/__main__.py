@@ -26,7 +26,8 @@ from sinks import clickhouse, migrations
 from sinks.config import SinkConfig
 from sinks.consumer import Consumer
 from sinks.errors import UnavailableError
-from sinks.http_interface import HttpConfig, HttpInterface
+from sinks.http_interface import HttpInterface
+from sinks.http_query import HttpConfig
 from sinks.rows import Values
 from sinks.spans import readable
 

@@ -203,10 +203,6 @@ class Seen:
 
     highest: dict[tuple[str, int, str], int] = field(default_factory=dict)
 
-    def is_new(self, row: Values) -> bool:
-        top = self.highest.get(stream(row))
-        return top is not None and row["kafka_offset"] > top
-
     def remember(self, session: tuple[str, int, str], offset: int) -> None:
         top = self.highest.pop(session, offset)  # put back at the end: the dict is in order of use
         self.highest[session] = max(top, offset)
@@ -271,20 +267,17 @@ class Table:
 
     def _stored(self, rows: Sequence[Values]) -> set[str]:
         """Ids of those rows that are in the table, of those that may be."""
-        doubtful = [row for row in rows if not self._seen.is_new(row)]
+        known = self._seen.highest
+        unknown = [row for row in rows if stream(row) not in known]
+        if unknown:  # of a session that is new, this is the only question
+            top = f"SELECT kafka_topic, kafka_partition, session_id, max(kafka_offset) FROM {self.name} WHERE {ranges(unknown, '>= {lo}')} GROUP BY 1, 2, 3"
+            for topic, partition, session, highest in self._clickhouse.rows(top):
+                self._seen.remember((topic, partition, session), highest)
+        doubtful = [row for row in rows if row["kafka_offset"] <= known.get(stream(row), -1)]
         if not doubtful:
             return set()
-        ids = self._clickhouse.rows(
-            f"SELECT toString(event_id) FROM {self.name} WHERE {ranges(doubtful, '>= {lo} AND kafka_offset <= {hi}')}"
-        )
-        known = self._seen.highest
-        unknown = [row for row in doubtful if stream(row) not in known]
-        if unknown:
-            where = ranges(unknown, "> {hi}")
-            asked = f"SELECT kafka_topic, kafka_partition, session_id, max(kafka_offset) FROM {self.name} WHERE {where} GROUP BY 1, 2, 3"
-            for topic, partition, session, top in self._clickhouse.rows(asked):
-                self._seen.remember((topic, partition, session), top)
-        return {found for (found,) in ids}
+        ids = f"SELECT toString(event_id) FROM {self.name} WHERE {ranges(doubtful, '>= {lo} AND kafka_offset <= {hi}')}"
+        return {found for (found,) in self._clickhouse.rows(ids)}
 
     def _stored_spans(self, rows: Sequence[Values]) -> set[str]:
         traces = listed({row["TraceId"] for row in rows})  # answered by the table's projection by_trace; a copy may have another time

@@ -13,37 +13,16 @@ from chdb.state.sqlitelike import Connection
 
 from sinks.errors import SinkError
 
-SAFE_TABLE_FUNCTIONS = frozenset(
-    [
-        "numbers",
-        "numbers_mt",
-        "zeros",
-        "zeros_mt",
-        "primes",
-        "generateseries",
-        "generate_series",
-        "generaterandom",
-        "values",
-        "sqlstandardvalues",
-        "null",
-        "view",
-        "viewifpermitted",
-        "viewexplain",
-        "merge",
-        "format",
-        "loop",
-        "mergetreeindex",
-        "mergetreeprojection",
-        "mergetreetextindex",
-        "mergetreeanalyzeindexes",
-        "fuzzjson",
-        "fuzzquery",
-    ]
-)
+SAFE_TABLE_FUNCTIONS = {
+    *("numbers", "numbers_mt", "zeros", "zeros_mt", "primes", "generateseries", "generate_series", "generaterandom", "loop", "null"),
+    *("values", "sqlstandardvalues", "view", "viewifpermitted", "viewexplain", "merge", "format", "fuzzjson", "fuzzquery"),
+    *("mergetreeindex", "mergetreeprojection", "mergetreetextindex", "mergetreeanalyzeindexes"),
+}
 UNSAFE_FUNCTIONS = frozenset({"file", "python", "catboostevaluate"})
-SAFE_ENGINES = frozenset(
-    {"memory", "null", "log", "stripelog", "tinylog", "set", "join", "mergetree", "replacingmergetree", "aggregatingmergetree"}
-)
+SAFE_ENGINES = {
+    *("memory", "null", "log", "stripelog", "tinylog", "set", "join"),
+    *("mergetree", "replacingmergetree", "aggregatingmergetree", "summingmergetree"),
+}
 CONTROL_ALLOWED = ("Set", "UseQuery", "CreateQuery", "DropQuery", "InsertQuery")
 """Beside reading: settings and database of a session, and its temporary tables; the engine refuses other tables."""
 FORMATS_WITH_FILES = frozenset({"template", "templateignorespaces", "capnproto", "protobuf", "protobufsingle", "protobuflist"})

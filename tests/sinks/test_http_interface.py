@@ -18,7 +18,8 @@ import pytest
 import zstandard
 
 from sinks.clickhouse import MEMORY, ClickHouse
-from sinks.http_interface import HttpConfig, HttpInterface, split_insert
+from sinks.http_interface import HttpInterface
+from sinks.http_query import HttpConfig, split_insert
 
 
 class Served:

@@ -9,17 +9,17 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from deploy.local import topics
+from deploy.local import ports, topics
 from schemas import origin, trace
 from schemas.codec import encoder
-from schemas.events import BoundaryFound, InputRead, PredictionMade, StepFailed
+from schemas.events import BoundaryFound, InputRead, PredictionMade
 
 pytestmark = pytest.mark.broker
 SESSIONS = 20
@@ -63,24 +63,40 @@ class Writer:
     def ask(self, sql: str) -> list[dict]:
         """Rows; none while nobody answers."""
         try:
-            with urllib.request.urlopen(self.url, f"{sql} FORMAT JSONEachRow SETTINGS output_format_json_quote_64bit_integers = 0".encode(), timeout=10) as answer:
+            with urllib.request.urlopen(
+                self.url, f"{sql} FORMAT JSONEachRow SETTINGS output_format_json_quote_64bit_integers = 0".encode(), timeout=10
+            ) as answer:
                 return [json.loads(line) for line in answer.read().splitlines()]
         except (urllib.request.HTTPError, OSError):
             return []
 
-    def count(self, table: str) -> int:
-        rows = self.ask(f"SELECT count() AS n FROM {table}")
+    def count(self, table: str, where: str = "1") -> int:
+        rows = self.ask(f"SELECT count() AS n FROM {table} WHERE {where}")
         return rows[0]["n"] if rows else -1
 
 
+def running(broker: str, prefix: str, folder: Path) -> Iterator[Writer]:
+    topics.create_missing(broker, prefix, 4)
+    writer = Writer(broker, prefix, folder, ports.free_port())
+    writer.start()
+    yield writer
+    if writer.process and writer.process.poll() is None:
+        writer.kill()
+
+
 @pytest.fixture
-def writer(broker: str, topic_prefix: str, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Writer]:
-    topics.create_missing(broker, topic_prefix, 4)
-    one = Writer(broker, topic_prefix, tmp_path, free_port())
-    yield one
-    if one.process and one.process.poll() is None:
-        one.process.kill()
-        one.process.wait()
+def writer(broker: str, topic_prefix: str, tmp_path: Path) -> Iterator[Writer]:
+    """One to be killed."""
+    yield from running(broker, topic_prefix, tmp_path)
+
+
+SHARED = "shared-writer-" + uuid.uuid4().hex[:8] + "-"
+
+
+@pytest.fixture(scope="module")
+def shared(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writer]:
+    """One for all tests that leave it alive."""
+    yield from running(broker, SHARED, tmp_path_factory.mktemp("writer"))
 
 
 def common(table: str, session: int, n: int) -> dict:
@@ -103,12 +119,21 @@ def events(session: int, n: int) -> list[tuple[str, str, object]]:
     made: list[tuple[str, str, object]] = [("input-stream", "input_stream", token)]
     if n % 10 == 9:
         span = {"span_start": n - 9, "span_end": n + 1}
-        boundary = BoundaryFound(**common("boundaries", session, n), boundary_type="sentence", position=n, text_offset=n, confidence=1, detected_by="rule")
+        boundary = BoundaryFound(
+            **common("boundaries", session, n), boundary_type="sentence", position=n, text_offset=n, confidence=1, detected_by="rule"
+        )
         made.append(("boundaries", "boundaries", boundary))
         for revision in range(2):
             answer = common("predictions", session, n) | {"event_id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"p/{session}/{n}/{revision}"))}
             prediction = PredictionMade(
-                **answer, **span, prediction_id=f"{session}/{n}", prediction_type="final", task="surprise", revision=revision, position=n, value=1.5 if revision else None
+                **answer,
+                **span,
+                prediction_id=f"{session}/{n}",
+                prediction_type="final",
+                task="surprise",
+                revision=revision,
+                position=n,
+                value=1.5 if revision else None,
             )
             made.append(("predictions", "predictions", prediction))
     return made
@@ -128,7 +153,11 @@ async def produce(broker: str, prefix: str, items: range, chunk: int = 50) -> No
                 for n in [*range(low, min(low + chunk, items.stop)), *range(max(low, low + chunk - 15), min(low + chunk, items.stop))]:
                     for topic, name, event in events(session, n):
                         key = f"session-{session}".encode()
-                        sent.append(await producer.send(prefix + topic, ENCODE[name](event), key, session % 4, headers=[("event-id", event.event_id.encode())]))  # type: ignore[attr-defined]
+                        sent.append(
+                            await producer.send(
+                                prefix + topic, ENCODE[name](event), key, session % 4, headers=[("event-id", event.event_id.encode())]
+                            )
+                        )  # type: ignore[attr-defined]
             await asyncio.gather(*sent)
             await asyncio.sleep(0.05)
     finally:
@@ -155,12 +184,13 @@ async def read_all(broker: str, topic: str) -> list:
 
 
 def test_a_writer_killed_in_mid_stream_loses_and_doubles_nothing(writer: Writer, broker: str, topic_prefix: str) -> None:
-    items, kills = 400, 4
-    writer.start()
+    items, kills = 300, 3
     writer.await_ready()
     for part in range(kills):
         low, high = items * part // kills, items * (part + 1) // kills
-        process = subprocess.Popen([sys.executable, "-c", PRODUCE, broker, topic_prefix, str(low), str(high)], env=writer.environ | {"PYTHONPATH": os.getcwd()})
+        process = subprocess.Popen(
+            [sys.executable, "-c", PRODUCE, broker, topic_prefix, str(low), str(high)], env=writer.environ | {"PYTHONPATH": os.getcwd()}
+        )
         seen, deadline = writer.count("input_stream"), time.monotonic() + 20
         while writer.count("input_stream") == seen and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -197,32 +227,41 @@ def await_end(writer: Writer, prefix: str, broker: str) -> None:
     pytest.fail(writer.log.read_text()[-3000:])
 
 
-def test_what_cannot_be_stored_goes_to_dead_letter_and_the_rest_is_stored(writer: Writer, broker: str, topic_prefix: str, wait_until) -> None:
+def test_what_cannot_be_stored_goes_to_dead_letter_and_the_rest_is_stored(shared: Writer, broker: str, wait_until) -> None:
     good = [ENCODE["input_stream"](event) for _, _, event in (events(0, n)[0] for n in range(5))]
     odd = events(0, 5)[0][2]
     refused = ENCODE["input_stream"]({f: getattr(odd, f) for f in odd.__struct_fields__} | {"event_id": "no uuid"})  # type: ignore[attr-defined]
     broken = good[4][:-3]
-    writer.start()
     asyncio.run(
-        send(broker, topic_prefix + "input-stream", [(b"session-0", v, [("trace", b"kept")]) for v in (*good[:2], broken, refused, *good[2:], b"\xff")])
+        send(
+            broker,
+            SHARED + "input-stream",
+            [(b"session-0", v, [("trace", b"kept")]) for v in (*good[:2], broken, refused, *good[2:], b"\xff")],
+        )
     )
-    wait_until(lambda: writer.count("input_stream") == 5, 60, "five rows")
-    wait_until(lambda: writer.count("failures") == 3, 20, "three failures")
-    dead = asyncio.run(read_all(broker, topic_prefix + "dead-letter"))
+    wait_until(lambda: shared.count("input_stream", "session_id = 'session-0'") == 5, 60, "five rows")
+    wait_until(lambda: shared.count("failures") == 3, 20, "three failures")
+    dead = asyncio.run(read_all(broker, SHARED + "dead-letter"))
     assert [(r.key, r.value) for r in dead] == [(b"session-0", broken), (b"session-0", b"\xff"), (b"session-0", refused)]
     headers = dict(dead[0].headers)
     assert headers["trace"] == b"kept"
-    assert headers["__connect.errors.topic"] == f"{topic_prefix}input-stream".encode()
+    assert headers["__connect.errors.topic"] == f"{SHARED}input-stream".encode()
     assert headers["__connect.errors.offset"] == b"2"
     assert headers["__connect.errors.exception.class.name"] == b"TruncatedRecordError"
-    failures = writer.ask("SELECT failure_type, recovery_action, recovery_success, kafka_offset FROM failures ORDER BY kafka_offset")
-    assert [(f["failure_type"], f["kafka_offset"]) for f in failures] == [("TruncatedRecordError", 2), ("RowsRefusedError", 3), ("UnknownEncodingError", 7)]
+    failures = shared.ask("SELECT failure_type, recovery_action, recovery_success, kafka_offset FROM failures ORDER BY kafka_offset")
+    assert [(f["failure_type"], f["kafka_offset"]) for f in failures] == [
+        ("TruncatedRecordError", 2),
+        ("RowsRefusedError", 3),
+        ("UnknownEncodingError", 7),
+    ]
     assert all(f["recovery_action"] == "dead_letter" and f["recovery_success"] for f in failures)
 
 
-def test_labels_are_stored_once_however_they_came(writer: Writer, broker: str, topic_prefix: str, wait_until) -> None:
+def test_labels_are_stored_once_however_they_came(shared: Writer, broker: str, wait_until) -> None:
     def label(session: str, n: int) -> bytes:
-        return json.dumps({"session_id": session, "timestamp": "2026-01-02T03:04:05Z", "task": "topic", "label": f"l{n}", "position": n}).encode()
+        return json.dumps(
+            {"session_id": session, "timestamp": "2026-01-02T03:04:05Z", "task": "topic", "label": f"l{n}", "position": n}
+        ).encode()
 
     copied = ("strata-origin", origin.write(origin.Origin(3, 77, 1_700_000_000_000))[1])
     records = [
@@ -234,24 +273,32 @@ def test_labels_are_stored_once_however_they_came(writer: Writer, broker: str, t
         (b"a", b"\x07 nonsense", []),
         (b"a", label("", 3), []),  # the key says the session
     ]
-    writer.start()
-    asyncio.run(send(broker, topic_prefix + "labels", records))
-    wait_until(lambda: writer.count("labels") == 3, 60, "three labels")
-    rows = writer.ask("SELECT session_id, label, value, position, span_end, kafka_topic, kafka_partition, kafka_offset, toString(timestamp) AS at FROM labels ORDER BY position")
+    asyncio.run(send(broker, SHARED + "labels", records))
+    wait_until(lambda: shared.count("labels") == 3, 60, "three labels")
+    rows = shared.ask(
+        "SELECT session_id, label, value, position, span_end, kafka_topic, kafka_partition, kafka_offset, toString(timestamp) AS at FROM labels ORDER BY position"
+    )
     assert [(r["label"], r["kafka_partition"], r["kafka_offset"]) for r in rows] == [("l0", 0, 0), ("l1", 3, 77), ("l3", 0, 6)]
     assert rows[0] | {"kafka_topic": ""} == {
         "session_id": "a", "label": "l0", "value": None, "position": 0, "span_end": None, "kafka_topic": "", "kafka_partition": 0, "kafka_offset": 0, "at": "2026-01-02 03:04:05.000000",
     }  # fmt: skip
 
 
-def test_a_trace_ends_with_the_insert_of_its_event(writer: Writer, broker: str, topic_prefix: str, wait_until) -> None:
+def test_a_trace_ends_with_the_insert_of_its_event(shared: Writer, broker: str, wait_until) -> None:
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
     resource.resource.attributes.add(key="service.name").value.string_value = "strata-worker"
     scope = resource.scope_spans.add()
     scope.scope.name = "strata.streams"
     start = time.time_ns()
-    span = scope.spans.add(trace_id=bytes(15) + b"\1", span_id=bytes(7) + b"\2", name="process tokens", kind=5, start_time_unix_nano=start, end_time_unix_nano=start + 5)
+    span = scope.spans.add(
+        trace_id=bytes(15) + b"\1",
+        span_id=bytes(7) + b"\2",
+        name="process tokens",
+        kind=5,
+        start_time_unix_nano=start,
+        end_time_unix_nano=start + 5,
+    )
     span.attributes.add(key="z").value.int_value = 3
     span.attributes.add(key="a").value.bool_value = True
     span.status.code = 2
@@ -259,35 +306,34 @@ def test_a_trace_ends_with_the_insert_of_its_event(writer: Writer, broker: str, 
     span.links.add(trace_id=bytes(15) + b"\4", span_id=bytes(7) + b"\5")
     parent = trace.TraceContext("0" * 31 + "1", "0" * 15 + "2", True)
     silent = trace.TraceContext("0" * 31 + "1", "0" * 15 + "2", False)
-    writer.start()
-    asyncio.run(send(broker, topic_prefix + "traces", [(None, request.SerializeToString(), [])] * 2))
-    tokens = [(b"session-0", ENCODE["input_stream"](events(0, n)[0][2]), trace.write(parent if n == 0 else silent)) for n in (0, 0, 1)]
-    asyncio.run(send(broker, topic_prefix + "input-stream", tokens))
-    wait_until(lambda: (writer.count("input_stream"), writer.count("otel_traces")) == (2, 2), 60, "two rows, two spans")
-    asyncio.run(send(broker, topic_prefix + "input-stream", tokens))
+    asyncio.run(send(broker, SHARED + "traces", [(None, request.SerializeToString(), [])] * 2))
+    tokens = [(b"session-1", ENCODE["input_stream"](events(1, n)[0][2]), trace.write(parent if n == 0 else silent)) for n in (0, 0, 1)]
+    asyncio.run(send(broker, SHARED + "input-stream", tokens))
+    wait_until(
+        lambda: (shared.count("input_stream", "session_id = 'session-1'"), shared.count("otel_traces")) == (2, 2), 60, "two rows, two spans"
+    )
+    asyncio.run(send(broker, SHARED + "input-stream", tokens))
     time.sleep(1)
-    assert writer.count("otel_traces") == 2
-    got = writer.ask("SELECT * FROM otel_traces ORDER BY SpanName")
+    assert shared.count("otel_traces") == 2
+    got = shared.ask("SELECT * FROM otel_traces ORDER BY SpanName")
     own, theirs = got
     assert theirs["SpanKind"] == "Consumer"
     assert (theirs["StatusCode"], theirs["Duration"], theirs["ServiceName"]) == ("Error", 5, "strata-worker")
     assert list(theirs["SpanAttributes"].items()) == [("a", "true"), ("z", "3")]
     assert (theirs["Events.Name"], theirs["Events.Attributes"], theirs["Links.SpanId"]) == (["slow"], [{"k": "0.5"}], ["0000000000000005"])
     assert (own["SpanName"], own["ParentSpanId"], own["TraceId"]) == ("insert input_stream", "0" * 15 + "2", "0" * 31 + "1")
-    assert own["SpanAttributes"]["messaging.message.id"] == events(0, 0)[0][2].event_id  # type: ignore[attr-defined]
+    assert own["SpanAttributes"]["messaging.message.id"] == events(1, 0)[0][2].event_id  # type: ignore[attr-defined]
     assert own["Duration"] > 0
-    assert writer.ask("SELECT count() AS n FROM otel_traces_trace_id_ts")[0]["n"] >= 1
-    assert isinstance(StepFailed, type)
+    assert shared.ask("SELECT count() AS n FROM otel_traces_trace_id_ts")[0]["n"] >= 1
 
 
-def test_a_second_writer_on_the_folder_says_so_and_ends(writer: Writer, free_port: Callable[[], int]) -> None:
-    writer.start()
-    writer.await_ready()
-    other = writer.environ | {"STRATA_CLICKHOUSE_HTTP_PORT": str(free_port())}
+def test_a_second_writer_on_the_folder_says_so_and_ends(shared: Writer) -> None:
+    shared.await_ready()
+    other = shared.environ | {"STRATA_CLICKHOUSE_HTTP_PORT": str(ports.free_port())}
     second = subprocess.run([sys.executable, "-m", "sinks"], env=other, capture_output=True, text=True, timeout=60)
     assert second.returncode == 1
     assert "stop the other process that uses the folder" in second.stderr
-    taken = other | {"STRATA_CLICKHOUSE_HTTP_PORT": writer.url.rpartition(":")[2], "STRATA_DATA_DIR": str(writer.log.parent / "other")}
+    taken = other | {"STRATA_CLICKHOUSE_HTTP_PORT": shared.url.rpartition(":")[2], "STRATA_DATA_DIR": str(shared.log.parent / "other")}
     third = subprocess.run([sys.executable, "-m", "sinks"], env=taken, capture_output=True, text=True, timeout=60)
     assert third.returncode == 2
     assert "cannot be listened on" in third.stderr
