@@ -143,7 +143,7 @@ class System:
             consumer.assign(places)
             await consumer.seek_to_beginning(*places)
             ends, found = await consumer.end_offsets(places), []
-            while any(await consumer.position(p) < ends[p] for p in places):
+            while [p for p in places if await consumer.position(p) < ends[p]]:
                 for records in (await consumer.getmany(timeout_ms=500)).values():
                     found += records
             return found
