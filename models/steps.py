@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Item:
+
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One input record of a session, as a model sees it."""
 
     position: int
@@ -91,8 +92,7 @@ class LevelState:
     attention_weights: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ItemResult:
+class ItemResult(msgspec.Struct, frozen=True, gc=False):
     """What one item decided, in the order it was decided."""
 
     position: int

@@ -5,14 +5,14 @@ Knows `traceparent` and `tracestate`; leaves spans to streams/tracing.py. Source
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 TRACEPARENT = re.compile(rb"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
 Header = tuple[str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(msgspec.Struct, frozen=True, gc=False):
     """Where a record stands in its trace."""
 
     trace_id: str

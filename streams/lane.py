@@ -172,18 +172,26 @@ class Lane:
         """Records to publish for one session; its state and model state are the new ones then. Adds to `traced`."""
         services, outgoing = self._services, list[Outgoing]()
         version, arrived_ms = services.inference.version(self.modality), polled_ns / 1e6
-        causes, contexts = [], []
-        for read, accepted in zip(one.reads, one.accepted, strict=True):
-            context = services.tracer.context(read)
-            cause = Cause(read.session_id, self.modality, version, read.place, accepted.item.timestamp_us, context.trace_id, arrived_ms)
-            causes.append(cause)
-            contexts.append(context)
-        if over:
-            contexts[0] = services.tracer.always(contexts[0])
+        causes = [
+            Cause(
+                read.session_id,
+                self.modality,
+                version,
+                read.place,
+                accepted.item.timestamp_us,
+                read.trace.trace_id if read.trace else "",
+                arrived_ms,
+            )
+            for read, accepted in zip(one.reads, one.accepted, strict=True)
+        ]
         one.session.state, events = conclude(one.session.state, causes, one.accepted, stepped.result, timing, services.config)
         one.session.model_state = stepped.result.state
-        for read, accepted, context, its_events in zip(one.reads, one.accepted, contexts, events, strict=True):
-            if context.sampled:
+        for number, (read, accepted, its_events) in enumerate(zip(one.reads, one.accepted, events, strict=True)):
+            sampled = (over and number == 0) or services.tracer.picks(read)
+            if not (sampled or its_events or accepted.notices):
+                continue
+            context = services.tracer.context(read, sampled)
+            if sampled:
                 traced.append((read, context))
             outgoing += services.emitter.records(its_events, one.session.partition, context)
             for index, notice in enumerate(accepted.notices):

@@ -19,8 +19,7 @@ from streams.session import Accepted, OpenAnswer, Place, SessionState
 encode_json = msgspec.json.Encoder(order="deterministic").encode
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True, gc=False):
     """The record that decided, as its events name it."""
 
     session_id: str
@@ -59,17 +58,22 @@ def conclude(
     `accepted[i]` was caused by `causes[i]`; `result.items[i]` tells what it decided.
     """
     all_events: list[list[Event]] = []
-    answers = dict(state.answers)
+    answers, sampling = dict(state.answers), config.sampling
     buffer_state = _buffer_state(result) if any(i.findings for i in result.items) else "{}"
     for cause, one, found in zip(causes, accepted, result.items, strict=True):
         events: list[Event] = []
+        all_events.append(events)
+        position = one.item.position
+        shows_input = is_sampled(sampling.input_stream, cause.session_id, position)
+        measures = one.wants_performance and is_sampled(sampling.performance, cause.session_id, position)
+        if not (shows_input or measures or found.findings):
+            continue
         common = common_fields(cause)
-        if is_sampled(config.sampling.input_stream, f"{cause.session_id}:{one.item.position}"):
+        if shows_input:
             events.append(_input_read(cause, one, found, result, common))
         events += _findings(cause, found, answers, buffer_state, timing, config, common)
-        if one.wants_performance and is_sampled(config.sampling.performance, f"{cause.session_id}:{one.item.position}"):
-            events += _performance(cause, one.item.position, result, timing, common)
-        all_events.append(events)
+        if measures:
+            events += _performance(cause, position, result, timing, common)
     return msgspec.structs.replace(state, answers=answers), all_events
 
 

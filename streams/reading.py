@@ -60,6 +60,8 @@ class Reader:
         self._n_partitions = n_partitions
         self._max_record_bytes = max_record_bytes
         self._partitions: dict[str, int] = {}
+        self._known: dict[str, tuple[int, bytes]] = {}
+        """Session ids that were found valid -> partition and key."""
         self._encode = encoder(name)
 
     def read_all(self, batch: Batch) -> Decoded:
@@ -82,28 +84,30 @@ class Reader:
             raise RecordTooLargeError(
                 f"{len(value)} bytes, at most {self._max_record_bytes}; send it in pieces or raise STRATA_MAX_RECORD_BYTES"
             )
-        headers: tuple[Header, ...] = tuple(record.headers or ())
+        headers: tuple[Header, ...] = tuple(record.headers) if record.headers else ()
         if headers and ("content-type", OTLP_CONTENT_TYPE) in headers and self._name in ("logs", "metrics"):
             decoded.forwards += self._split(batch, record, headers)
             return
         event: Any = self._codec.decode(self._name, value)
-        session_id = _session_id(event.session_id, record.key)
-        home = self.partition_of(session_id)
-        if home != batch.partition or record.key != session_id.encode():
+        session_id, key = event.session_id, record.key
+        known = self._known.get(session_id)
+        if known is None:
+            session_id = _session_id(session_id, key)
+            known = self._known[session_id] = (self.partition_of(session_id), session_id.encode())
+        home, home_key = known
+        if home != batch.partition or key != home_key:
             home_of = Origin(batch.partition, record.offset, record.timestamp)
             own = [h for h in headers if h[0] != origins.NAME]
-            decoded.forwards.append(
-                Forward(home, session_id.encode(), value or b"", [*own, origins.write(origins.read(headers) or home_of)])
-            )
+            decoded.forwards.append(Forward(home, home_key, value or b"", [*own, origins.write(origins.read(headers) or home_of)]))
             return
         source = origins.read(headers) if headers else None
-        partition, offset, moment = (
-            (source.partition, source.offset, source.timestamp_ms) if source else (batch.partition, record.offset, record.timestamp)
-        )
-        place = Place(batch.topic, partition, offset, moment)
+        if source:
+            place = Place(batch.topic, source.partition, source.offset, source.timestamp_ms)
+        else:
+            place = Place(batch.topic, batch.partition, record.offset, record.timestamp)
         context = trace.read(headers) if headers else None
-        contents = self._contents(event, moment * 1000)
-        decoded.reads.append(Read(session_id, place, record.offset, contents, source, context, record.key, value or b"", headers))
+        contents = self._contents(event, place.timestamp_ms * 1000)
+        decoded.reads.append(Read(session_id, place, record.offset, contents, source, context, key, value or b"", headers))
 
     def _split(self, batch: Batch, record: Record, headers: tuple[Header, ...]) -> list[Forward]:
         """An OTLP request as single records, each to its session's partition."""
@@ -124,6 +128,7 @@ class Reader:
         if found is None:
             if len(self._partitions) > 100_000:  # a bound, not a policy: it is cheap to fill again
                 self._partitions.clear()
+                self._known.clear()
             found = self._partitions[session_id] = (murmur2(session_id.encode()) & 0x7FFFFFFF) % self._n_partitions
         return found
 

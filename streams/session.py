@@ -5,8 +5,6 @@ state, item and notices out, so a replay decides the same.
 Next: streams/inference.py
 """
 
-from dataclasses import dataclass
-
 import msgspec
 
 from models.steps import Item
@@ -68,8 +66,7 @@ class SessionState(msgspec.Struct, frozen=True):
     source_offset: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a record lies in Kafka, and when it got there; of a forwarded record, where its producer had put it."""
 
     topic: str
@@ -79,8 +76,7 @@ class Place:
     """Kafka's time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """A record that changes its session."""
 
     item: Item
@@ -92,8 +88,7 @@ class Accepted:
     wants_performance: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(msgspec.Struct, frozen=True, gc=False):
     """What a record says, in the terms all modalities share; made by each topic's agent."""
 
     shown: str
@@ -109,8 +104,7 @@ class Contents:
     ends_session: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(msgspec.Struct, frozen=True, gc=False):
     """A record that could be read and lies on its session's partition."""
 
     session_id: str
@@ -133,7 +127,8 @@ def is_replay(state: SessionState, read: Read) -> bool:
 
 def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[SessionState, Accepted]:
     """Number and time one record. Raises PositionError when its position was read before: it is not applied."""
-    place, contents, session_id, notices = read.place, read.contents, read.session_id, list[RecordError]()
+    place, contents, session_id = read.place, read.contents, read.session_id
+    notices: list[RecordError] = []
     # 1. position
     given, position = contents.position, state.next_position
     if given is not None and given != position:
@@ -164,7 +159,7 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
         name=contents.name,
         value=contents.value,
         wants_label=label_due and config.prediction.emit_partial and config.prediction.mode == "continuous",
-        wants_state=is_sampled(config.sampling.model_state, f"{session_id}:{position}"),
+        wants_state=is_sampled(config.sampling.model_state, session_id, position),
         wants_document=document_due,
         ends_session=contents.ends_session,
     )
@@ -198,16 +193,18 @@ def _event_time(moment: int | None, place: Place, config: StreamConfig) -> tuple
     kafka_us = place.timestamp_ms * 1000
     if moment is None:
         return kafka_us, None
+    moment = int(moment)
     if moment < 0:
         return kafka_us, TimestampError(f"timestamp {moment / 1e6} s is before 1970; used Kafka's time")
-    if moment > kafka_us + config.max_future_s * 1e6:
+    if moment - kafka_us > config.max_future_s * 1e6:
         ahead = (moment - kafka_us) / 1e6
         return kafka_us, TimestampError(
             f"timestamp is {ahead:.0f} s ahead of Kafka's, at most {config.max_future_s:.0f}; used Kafka's time"
         )
-    return int(moment), None
+    return moment, None
 
 
 def named(metadata: dict[str, str], **fields: str | None) -> dict[str, str]:
     """The producer's metadata with the record's further fields, where it has them."""
-    return {**metadata, **{k: v for k, v in fields.items() if v is not None}}
+    found = {k: v for k, v in fields.items() if v is not None}
+    return {**metadata, **found} if found else metadata

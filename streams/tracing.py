@@ -5,7 +5,7 @@ repeats the same spans. Names: OpenTelemetry semantic conventions 1.44, messagin
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -78,16 +78,16 @@ class Tracer:
         self._budget_ms = budget_ms
         self._resource = resource or Resource.create({"service.name": "strata-worker"})
 
-    def context(self, read: Read) -> TraceContext:
-        """The context of the record's `process` span, for the headers of its outputs."""
-        place, parent = read.place, read.trace
-        trace_id = parent.trace_id if parent else trace_id_of(place.topic, place.partition, place.offset)
-        sampled = self._sampler.picks(trace_id, parent)
-        return TraceContext(trace_id, span_id(read, "process"), sampled, parent.state if parent else "")
+    def picks(self, read: Read) -> bool:
+        """Whether the record's spans are kept. Most records make none, and so need no ids."""
+        sampler, parent = self._sampler, read.trace
+        if sampler.share <= 0.0 and (parent is None or not sampler.follows_parent):
+            return False
+        return sampler.picks(_trace_id(read), parent)
 
-    def always(self, context: TraceContext) -> TraceContext:
-        """The same, traced whatever the sampler says: the step was over budget."""
-        return replace(context, sampled=True)
+    def context(self, read: Read, sampled: bool) -> TraceContext:
+        """The context of the record's `process` span, for the headers of its outputs."""
+        return TraceContext(_trace_id(read), span_id(read, "process"), sampled, read.trace.state if read.trace else "")
 
     def spans(self, read: Read, context: TraceContext, times: Times) -> list[ReadableSpan]:
         """The record's spans, all ended."""
@@ -153,6 +153,11 @@ class Tracer:
             end_time=end_ns,
             instrumentation_scope=SCOPE,
         )
+
+
+def _trace_id(read: Read) -> str:
+    place = read.place
+    return read.trace.trace_id if read.trace else trace_id_of(place.topic, place.partition, place.offset)
 
 
 def span_id(read: Read, stage: str) -> str:
