@@ -99,6 +99,8 @@ class ItemResult(msgspec.Struct, frozen=True, gc=False):
     first_token_id: int = -1
     """Id of the item's first model token, -1 where it has none."""
     findings: tuple[Boundary | Answer | LevelState, ...] = ()
+    buffer_tokens: int = 0
+    """Tokens in the window after the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,6 @@ class StepResult:
     """Time of the trunk for the whole step this session shared."""
     update_ms: float = 0.0
     """Time of the hierarchy and heads for this session."""
-    buffer_tokens: int = 0
-    """Tokens in the window after the step."""
 
 
 class SessionModel(Protocol):

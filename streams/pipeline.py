@@ -59,7 +59,6 @@ def conclude(
     """
     all_events: list[list[Event]] = []
     answers, sampling = dict(state.answers), config.sampling
-    buffer_state = _buffer_state(result) if any(i.findings for i in result.items) else "{}"
     for cause, one, found in zip(causes, accepted, result.items, strict=True):
         events: list[Event] = []
         all_events.append(events)
@@ -70,8 +69,8 @@ def conclude(
             continue
         common = common_fields(cause)
         if shows_input:
-            events.append(_input_read(cause, one, found, result, common))
-        events += _findings(cause, found, answers, buffer_state, timing, config, common)
+            events.append(_input_read(cause, one, found, common))
+        events += _findings(cause, found, answers, timing, config, common)
         if measures:
             events += _performance(cause, position, result, timing, common)
     return msgspec.structs.replace(state, answers=answers), all_events
@@ -83,7 +82,7 @@ def conclude_idle(
     """Events of a session closed for silence: as if its last record had ended it."""
     answers, events = dict(state.answers), []
     for found in result.items:
-        events += _findings(cause, found, answers, _buffer_state(result), timing, config, common_fields(cause))
+        events += _findings(cause, found, answers, timing, config, common_fields(cause))
     return msgspec.structs.replace(state, answers=answers, is_open=False), events
 
 
@@ -118,22 +117,23 @@ def latency_ms(cause: Cause, now_ms: float) -> float:
     return waited if 0 <= waited < 86_400_000 else max(0.0, now_ms - cause.arrived_ms)
 
 
-def _input_read(cause: Cause, one: Accepted, found: ItemResult, result: StepResult, common: dict) -> InputRead:
+def _input_read(cause: Cause, one: Accepted, found: ItemResult, common: dict) -> InputRead:
     return InputRead(
         event_id=event_id("input_stream", cause.modality, cause.session_id, one.item.position),
         token_id=found.first_token_id,
         token_text=one.text,
         token_position=one.item.position,
-        buffer_size=result.buffer_tokens,
+        buffer_size=found.buffer_tokens,
         metadata=one.metadata,
         **common,
     )
 
 
 def _findings(
-    cause: Cause, found: ItemResult, answers: dict[str, OpenAnswer], buffer_state: str, timing: Timing, config: StreamConfig, common: dict
+    cause: Cause, found: ItemResult, answers: dict[str, OpenAnswer], timing: Timing, config: StreamConfig, common: dict
 ) -> list[Event]:
     events: list[Event] = []
+    buffer_state = encode_json({"tokens": found.buffer_tokens}).decode()
     for finding in found.findings:
         if isinstance(finding, Boundary):
             events.append(_boundary(cause, finding, common))
@@ -237,7 +237,3 @@ def _performance(cause: Cause, position: int, result: StepResult, timing: Timing
         )
         for name, (value, unit) in measured.items()
     ]
-
-
-def _buffer_state(result: StepResult) -> str:
-    return encode_json({"tokens": result.buffer_tokens, "cache_hit": result.cache_hit}).decode()

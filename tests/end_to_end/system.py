@@ -22,7 +22,7 @@ from deploy.local.topics import create_missing
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED = {
-    "predictions": ("latency_ms", "buffer_state"),
+    "predictions": ("latency_ms",),
     "performance": ("metric_value", "context"),
     "model_state": ("cache_size_mb",),
     "failures": ("stack_trace",),

@@ -25,13 +25,13 @@ def concluded(
     findings: list[tuple], state: SessionState | None = None, config: StreamConfig | None = None, first: int = 0, now_ms: float = NOW_MS
 ):
     """State and events of items with the given findings."""
-    items = tuple(ItemResult(first + n, 7, tuple(f)) for n, f in enumerate(findings))
+    items = tuple(ItemResult(first + n, 7, tuple(f), 9) for n, f in enumerate(findings))
     positions = [first + n for n in range(len(findings))]
     state, events = conclude(
         state or SessionState(),
         [cause(100 + p) for p in positions],
         [accepted(p) for p in positions],
-        StepResult(None, items, buffer_tokens=9),
+        StepResult(None, items),
         Timing(now_ms),
         config or StreamConfig(),
     )
