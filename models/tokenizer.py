@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from zlib import crc32
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -32,12 +33,25 @@ SPECIALS = ("<pad>", "<bos>", "<text>", "<chat>", "<sink>", "<paragraph>", "<use
 """Marks outside the text; their ids are their places here. No text ever encodes to one of them."""
 
 PAD, BOS, TEXT, CHAT, SINK, PARAGRAPH, USER, AGENT, SPEAKER_0, SPEAKER_1, SPEAKER_2, SPEAKER_3, END_OF_TURN = range(len(SPECIALS))
+USER_NAMES = {"user", "customer", "patient", "client", "caller", "visitor", "human"}
+AGENT_NAMES = {"agent", "assistant", "system", "bot", "doctor", "wizard", "operator", "ai", "clinician"}
 N_SPEAKERS = 4
 
 
 def split_words(text: str) -> list[str]:
     """All pre-tokens of a whole text; joined they are the text."""
     return PRETOKEN.findall(text)
+
+
+def speaker_mark(name: str, seen: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+    """The mark of who speaks, and the names met so far: known roles have their own, others are numbered as they appear."""
+    name = name.strip().lower()[:32]
+    if name in USER_NAMES or name in AGENT_NAMES:
+        return (USER if name in USER_NAMES else AGENT), seen
+    if name not in seen and len(seen) < N_SPEAKERS:
+        seen = (*seen, name)
+    place = seen.index(name) if name in seen else crc32(name.encode("utf-8", "surrogatepass")) % N_SPEAKERS
+    return SPEAKER_0 + place, seen
 
 
 def _byte_symbols() -> tuple[str, ...]:

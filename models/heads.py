@@ -1,0 +1,70 @@
+"""Heads: topic labels, surprise and calibrated confidence, read from the levels.
+
+Knows label sets, temperatures and thresholds as numbers; leaves when to speak to transformer.py.
+Next: models/transformer.py
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.config import ModelConfig
+from models.hierarchy import Levels, mean
+
+OTHER = "other"
+SGD_DOMAINS = (
+    "Banks", "Buses", "Calendar", "Events", "Flights", "Homes", "Hotels", "Media", "Movies", "Music", "RentalCars", "Restaurants",
+    "RideSharing", "Services", "Travel", "Weather",
+)  # fmt: skip
+MTS_SECTIONS = (
+    "ALLERGY", "ASSESSMENT", "CC", "DIAGNOSIS", "DISPOSITION", "EDCOURSE", "EXAM", "FAM/SOCHX", "GENHX", "GYNHX", "IMAGING",
+    "IMMUNIZATIONS", "LABS", "MEDICATIONS", "OTHER_HISTORY", "PASTMEDICALHX", "PASTSURGICAL", "PLAN", "PROCEDURES", "ROS",
+)  # fmt: skip
+LABELS = (*SGD_DOMAINS, *MTS_SECTIONS, OTHER)
+"""Domains of the Schema-Guided Dialogue train split, note sections of MTS-Dialog, and talk that is neither."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Fitted on dev data, stored with the weights. A temperature divides logits; a threshold is on the calibrated probability."""
+
+    topic_temperature: float = 1.0
+    document_temperature: float = 1.0
+    shift_temperature: float = 1.0
+    shift_bias: float = 0.0
+    """Added to the shift logit after the division (Platt scaling)."""
+    text_shift_temperature: float = 1.0
+    text_shift_bias: float = 0.0
+    chat_threshold: float = 0.5
+    text_threshold: float = 0.5
+
+
+class Heads(nn.Module):
+    """Class scores of the topic being read and of the whole session."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        S, n = config.sentence_width, len(config.labels)
+        self.topic = nn.Sequential(nn.Linear(3 * S, S), nn.SiLU(), nn.Linear(S, n))
+        self.document = nn.Sequential(nn.Linear(3 * S, S), nn.SiLU(), nn.Linear(S, n))
+
+    def topic_logits(self, levels: Levels) -> Tensor:
+        """(B, classes), of the topic that the last sentence belongs to."""
+        return self.topic(torch.cat((mean(levels.topic_sum, levels.topic_weight), levels.context, levels.last), dim=-1))
+
+    def document_logits(self, levels: Levels) -> Tensor:
+        """(B, classes), of everything so far."""
+        pooled = mean(levels.document_sum, levels.document_weight)
+        return self.document(torch.cat((pooled, mean(levels.topic_sum, levels.topic_weight), levels.context), dim=-1))
+
+
+def probabilities(logits: Tensor, temperature: float) -> list[float]:
+    """Calibrated class probabilities of one row, in float64 so that they add up to 1."""
+    return torch.softmax(logits.double() / temperature, dim=-1).tolist()
+
+
+def shift_probability(logit: float, temperature: float, bias: float) -> float:
+    z = logit / temperature + bias
+    return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))

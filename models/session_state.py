@@ -1,0 +1,123 @@
+"""TextState: what a session of text or chat has said so far, and its bytes.
+
+Knows every field that cannot be recomputed; leaves caches out, which can. Below 16 KB whatever the session, exact to the bit, never pickle.
+Next: models/transformer.py
+"""
+
+import msgspec
+import numpy as np
+import torch
+
+from models.config import ModelConfig
+from models.hierarchy import Levels, no_levels
+from models.reader import ReaderState
+from models.tokenizer import BOS, CHAT, SINK, TEXT
+from models.window import to_bytes
+
+LAYOUT = 1
+"""First byte of the packed state; another layout is refused, not guessed."""
+MAX_WEIGHTS = 64
+"""Attention weights kept per level: of the last tokens, sentences or paragraphs."""
+
+
+class StateError(ValueError):
+    """Bytes that are no state of this model; the session must start anew or another version must read them."""
+
+    retriable = False
+
+
+class TextState(msgspec.Struct, array_like=True, frozen=True):
+    """One session. Vectors are float32 bytes; positions count items."""
+
+    window: bytes
+    """Token ids in the window, uint16, sinks first."""
+    levels: bytes
+    """Every tensor of hierarchy.Levels, in the order of its fields."""
+    sums: bytes
+    """Weighted sums of the open sentence: hidden states, embeddings, and the two weights."""
+    n_items: int = 0
+    """Items so far: the next one's position."""
+    closed_at: int = -1
+    """n_items when the session was last closed; -1 never."""
+    characters: int = 0
+    """chat: characters of all utterances."""
+    reader: ReaderState = ReaderState()
+    starts: bytes = b""
+    """Sentence starts in the window, uint16."""
+    since_us: int = -1
+    hidden: bytes = b""
+    """Hidden state of the last token, which predicts the next; empty before the first token and in chat."""
+    speakers: tuple[str, ...] = ()
+    last_speaker: int = -1
+    n_sentences: int = 0
+    """Sentences closed in the levels."""
+    n_tokens: int = 0
+    """Tokens of the open sentence."""
+    sentence: tuple[int, int, str, str] = (0, 0, "", "")
+    """Open sentence: first item, characters before it, context before and after its start."""
+    begins_paragraph: bool = True
+    """The open sentence is the first of a paragraph."""
+    paragraph_start: int = 0
+    topic_start: int = 0
+    emitted: tuple[int, int, int] = (-1, -1, -1)
+    """Last position with a sentence, paragraph, topic boundary."""
+    covered: int = 0
+    """Items whose surprise was told."""
+    nats: float = 0.0
+    """Since `covered`."""
+    n_surprised: int = 0
+    """Tokens in `nats`."""
+    token_weights: bytes = b""
+    """Attention weights inside the open sentence, paragraph, topic and the document, float32, of the last MAX_WEIGHTS members."""
+    paragraph_weights: bytes = b""
+    topic_weights: bytes = b""
+    document_weights: bytes = b""
+
+
+def new_state(config: ModelConfig, is_chat: bool) -> TextState:
+    sums = np.zeros(2 * config.width + 2, np.float32)
+    return TextState(
+        window=to_bytes((BOS, CHAT if is_chat else TEXT, SINK, SINK)), levels=pack_levels(no_levels(config, 1)), sums=sums.tobytes()
+    )
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(TextState)
+
+
+def pack(state: TextState) -> bytes:
+    """Layout byte, then msgpack."""
+    return bytes((LAYOUT,)) + _encoder.encode(state)
+
+
+def unpack(data: bytes) -> TextState:
+    if not data or data[0] != LAYOUT:
+        raise StateError(
+            f"text session state of layout {data[0] if data else 'none'}; this version reads {LAYOUT}: replay the session from its start"
+        )
+    try:
+        return _decoder.decode(data[1:])
+    except msgspec.DecodeError as problem:
+        raise StateError(
+            f"text session state of {len(data)} bytes cannot be read ({problem}); replay the session from its start"
+        ) from problem
+
+
+def pack_levels(levels: Levels) -> bytes:
+    return b"".join(getattr(levels, name).numpy().tobytes() for name in Levels.__dataclass_fields__)
+
+
+def unpack_levels(data: bytes, config: ModelConfig) -> Levels:
+    """The tensors, each in memory of its own: a product's bits may depend on alignment."""
+    empty = no_levels(config, 1)
+    floats, at, tensors = np.frombuffer(data, np.float32), 0, {}
+    for name in Levels.__dataclass_fields__:
+        size = getattr(empty, name).shape[1]
+        tensors[name] = torch.from_numpy(floats[at : at + size].copy()).clone()[None]
+        at += size
+    return Levels(**tensors)
+
+
+def changed(state: TextState, **fields: object) -> TextState:
+    """The state with other values in some fields."""
+    return msgspec.structs.replace(state, **fields)

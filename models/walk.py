@@ -1,0 +1,300 @@
+"""One session's new tokens in order: what they close, decide and say.
+
+Knows the state's fields, when a level closes and what is then found; leaves arithmetic on vectors to hierarchy.py and heads.py, and
+the trunk to encoder.py. Everything is added up token by token, so that no split into batches changes a bit.
+Next: models/steps.py
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from models.config import ModelConfig, UpdateSettings
+from models.heads import Calibration, Heads, probabilities, shift_probability
+from models.hierarchy import Hierarchy, Levels, mean, unit_flags
+from models.plan import ItemEnd, Plan, SessionEnd
+from models.reader import Break
+from models.session_state import MAX_WEIGHTS, TextState, pack_levels, unpack_levels
+from models.steps import Answer, Boundary, Item, ItemResult, LevelState
+from models.window import to_bytes
+
+Finding = Boundary | Answer | LevelState
+
+
+@dataclass(frozen=True, slots=True)
+class Above:
+    """All that lies above the trunk."""
+
+    config: ModelConfig
+    hierarchy: Hierarchy
+    heads: Heads
+    calibration: Calibration
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What the trunk made of a session's new tokens, row by row."""
+
+    hidden: np.ndarray
+    """float32 (tokens, C)."""
+    embedded: np.ndarray
+    """float32 (tokens, C), bare embeddings."""
+    pooling: np.ndarray
+    """float32 (tokens, 2), unnormalised weights."""
+    nats: Sequence[float]
+    """tokens: of each token; chat: empty."""
+    attention: dict[int, np.ndarray]
+    """Token's place among the new ones -> its attention over the window, where an item wants it."""
+
+
+class Walk:
+    """A working copy of one session's state."""
+
+    def __init__(self, above: Above, updates: UpdateSettings, state: TextState, is_chat: bool):
+        self.above, self.updates, self.is_chat = above, updates, is_chat
+        self.fields: dict[str, Any] = msgspec.structs.asdict(state)
+        self.levels = unpack_levels(state.levels, above.config)
+        self.sums = np.frombuffer(state.sums, np.float32).copy()
+        self.weights = {
+            level: np.frombuffer(getattr(state, f"{level}_weights"), np.float32) for level in ("token", "paragraph", "topic", "document")
+        }
+        self.findings: list[Finding] = []
+        self.closed: list[LevelState] = []
+        self.topic_closed = False
+        self.wants_state = False
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["fields"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def run(self, plan: Plan, encoded: Encoded) -> tuple[TextState, list[ItemResult]]:
+        """Walk the plan's events; returns the new state and one result per item (a session end without items adds one)."""
+        results: list[ItemResult] = []
+        at = 0
+        for event in plan.events:
+            match event:
+                case int():
+                    self._tokens(encoded, at, at + event)
+                    at += event
+                case Break():
+                    self._break(event)
+                case ItemEnd():
+                    self._item(event, encoded, at)
+                    results.append(ItemResult(event.item.position, event.first_token_id, buffer_tokens=event.buffer_tokens))
+                    if not event.item.ends_session:  # else the end that follows tells
+                        self._tell(event.item)
+                        results[-1] = self._result(results[-1])
+                case SessionEnd():
+                    self._close_session(self.characters if self.is_chat else event.characters)
+                    if not results or results[-1].findings:
+                        results.append(ItemResult(max(0, self.n_items - 1), -1))
+                    results[-1] = self._result(results[-1])
+        return self._state(plan, encoded), results
+
+    def _result(self, result: ItemResult) -> ItemResult:
+        found, self.findings = tuple(self.findings), []
+        return ItemResult(result.position, result.first_token_id, found, result.buffer_tokens)
+
+    def _state(self, plan: Plan, encoded: Encoded) -> TextState:
+        kept = b"" if self.is_chat else encoded.hidden[-1].tobytes() if len(encoded.hidden) else self.hidden
+        window = plan.window
+        self.fields |= {
+            "window": to_bytes(window.ids), "starts": to_bytes(window.starts), "since_us": window.since_us, "reader": plan.reader,
+            "speakers": plan.speakers, "hidden": kept, "levels": pack_levels(self.levels), "sums": self.sums.tobytes(),
+        }  # fmt: skip
+        self.fields |= {f"{level}_weights": weights.tobytes() for level, weights in self.weights.items()}
+        return TextState(**self.fields)
+
+    # 1. tokens
+
+    def _tokens(self, encoded: Encoded, start: int, stop: int) -> None:
+        """Add tokens to the open sentence, in order: the same sum in any chunks."""
+        pooling = encoded.pooling[start:stop]
+        parts = (pooling[:, :1] * encoded.hidden[start:stop], pooling[:, 1:] * encoded.embedded[start:stop], pooling)
+        self.sums = np.add.accumulate(np.concatenate((self.sums[None], np.concatenate(parts, axis=1))), axis=0)[-1]
+        self.fields["n_tokens"] += stop - start
+        self._remember("token", pooling[:, 0])
+        for nats in encoded.nats[start:stop]:
+            self.fields["nats"] += nats
+        self.fields["n_surprised"] += len(encoded.nats[start:stop])
+
+    def _remember(self, level: str, weights: np.ndarray) -> None:
+        self.weights[level] = np.concatenate((self.weights[level], weights))[-MAX_WEIGHTS:].astype(np.float32)
+
+    # 2. boundaries
+
+    def _break(self, found: Break) -> None:
+        """A settled boundary of the reader: the sentence before it closes, and what else ends with it."""
+        kind = 0 if found.kind == "sentence" else 1
+        if kind == 0:
+            self._surprise(found.position)
+            if self.updates.sentence_level == "on_boundary":
+                self._close_sentence(found.position)
+            self.fields["sentence"] = (found.position, found.text_offset, found.context_before, found.context_after)
+        else:
+            self._close_paragraph(found.position)
+        self._boundary(
+            kind, found.position, found.text_offset, found.confidence, found.detected_by, found.context_before, found.context_after
+        )
+
+    def _boundary(self, kind: int, position: int, offset: int, confidence: float, by: str, before: str, after: str) -> None:
+        """Once per kind and position: a piece may hold several starts, and rows name only its position."""
+        if position <= self.emitted[kind]:
+            return
+        self.fields["emitted"] = (*self.emitted[:kind], position, *self.emitted[kind + 1 :])
+        self.findings.append(Boundary(("sentence", "paragraph", "topic")[kind], position, offset, confidence, by, before, after))
+
+    def _surprise(self, until: int) -> None:
+        """What the tokens since the last answer cost; a span without an item waits for the next one."""
+        if self.is_chat or until <= self.covered:
+            return
+        nats, n = self.nats, self.n_surprised
+        self.findings.append(Answer("surprise", self.covered, until, True, value=nats / max(n, 1), output={"nats": nats, "tokens": n}))
+        self.fields |= {"covered": until, "nats": 0.0, "n_surprised": 0}
+
+    def _sentence_vector(self) -> torch.Tensor:
+        width = self.above.config.width
+        hidden, embedded, weights = (torch.from_numpy(part.copy()).clone()[None] for part in np.split(self.sums, (width, 2 * width)))
+        return self.above.hierarchy.pool.sentence(hidden, embedded, weights)
+
+    def _advanced(self, speaker: int) -> tuple[Levels, float]:
+        """Levels after the open sentence, and the logit that it began a topic."""
+        flags = unit_flags(
+            speaker, self.last_speaker, self.begins_paragraph and not self.is_chat, self.is_chat, self.n_sentences == 0, self.n_tokens
+        )
+        levels, logit = self.above.hierarchy.advance(self.levels, self._sentence_vector(), torch.tensor([flags]))
+        return levels, logit.item()
+
+    def _close_sentence(self, end: int, speaker: int = -1) -> None:
+        """Pool the open sentence, whose items end before `end`; decide whether it began a topic."""
+        if self.n_tokens == 0:
+            return
+        position, offset, before, after = self.sentence
+        levels, logit = self._advanced(speaker)
+        c = self.above.calibration
+        t, b, threshold = (
+            (c.shift_temperature, c.shift_bias, c.chat_threshold)
+            if self.is_chat
+            else (c.text_shift_temperature, c.text_shift_bias, c.text_threshold)
+        )
+        p = shift_probability(logit, t, b)
+        if p >= threshold and self.n_sentences > 0 and position > self.topic_start:
+            self._boundary(2, position, offset, p, "model", before, after)
+            self._close_topic(position)
+        self._level("sentence", position, max(end, position + 1), levels.last, self.weights["token"])
+        self.weights["topic"] = self.weights["topic"] * np.float32(1 - shift_probability(logit, 1.0, 0.0))
+        self._remember("topic", np.ones(1, np.float32))
+        self._remember("document", (levels.document_weight - self.levels.document_weight).numpy()[0])
+        self._remember("paragraph", (levels.paragraph_weight - self.levels.paragraph_weight).numpy()[0])
+        self.levels = levels
+        self.fields |= {"n_tokens": 0, "n_sentences": self.n_sentences + 1, "last_speaker": speaker, "begins_paragraph": False}
+        self.sums = np.zeros_like(self.sums)
+        self.weights["token"] = self.weights["token"][:0]
+
+    def _close_paragraph(self, position: int) -> None:
+        if self.updates.paragraph_level == "on_boundary" and self.n_sentences and not self.is_chat:
+            self.levels = self.above.hierarchy.close_paragraph(self.levels, torch.ones(1, 1))
+            self._level("paragraph", self.paragraph_start, position, self.levels.paragraph, self.weights["paragraph"])
+            self.weights["paragraph"] = self.weights["paragraph"][:0]
+        self.fields |= {"paragraph_start": position, "begins_paragraph": self.updates.paragraph_level == "on_boundary"}
+
+    def _close_topic(self, end: int) -> None:
+        """The segment up to `end` gets its final label, from what was known before the next one began."""
+        self.findings.append(self._label(self.levels, end, True))
+        self._level("topic", self.topic_start, end, mean(self.levels.topic_sum, self.levels.topic_weight), self.weights["topic"])
+        self.fields["topic_start"] = end
+        self.topic_closed = True
+
+    # 3. items and the end
+
+    def _item(self, event: ItemEnd, encoded: Encoded, at: int) -> None:
+        item = event.item
+        self.wants_state = item.wants_state
+        self.fields["n_items"] = item.position + 1
+        if self.is_chat:
+            self.fields["sentence"] = (item.position, self.characters, "", item.text[:40])
+            if self.updates.sentence_level == "on_boundary":
+                self._close_sentence(item.position + 1, event.mark)
+            self.fields["characters"] = self.characters + len(item.text)
+        if item.wants_state and (at or self.hidden):
+            hidden = encoded.hidden[at - 1] if at else np.frombuffer(self.hidden, np.float32)
+            attention = encoded.attention.get(at - 1) if event.has_tokens else None
+            self.findings.append(
+                LevelState(
+                    "token",
+                    item.position,
+                    item.position + 1,
+                    tuple(hidden.tolist()),
+                    () if attention is None else tuple(attention.tolist()),
+                )
+            )
+
+    def _tell(self, item: Item) -> None:
+        """What is due after an item, beside what it decided."""
+        closed, self.closed = self.closed, []
+        self.findings += closed if item.wants_state else []
+        if item.wants_label and item.position >= self.topic_start:
+            self.findings.append(self._label(self._open_levels(), item.position + 1, False))
+        if item.wants_document or (self.topic_closed and self.updates.document_level == "on_boundary"):
+            self._document()
+        self.topic_closed = False
+
+    def _open_levels(self) -> Levels:
+        """Levels as if the open sentence ended here."""
+        return self._advanced(-1)[0] if self.n_tokens else self.levels
+
+    def _level(self, level: str, start: int, end: int, representation: torch.Tensor, weights: np.ndarray) -> None:
+        total = max(float(weights.sum()), 1e-9)
+        self.closed.append(
+            LevelState(level, start, max(end, start + 1), tuple(representation[0].tolist()), tuple((weights / total).tolist()))
+        )
+
+    def _document(self) -> None:
+        levels, weights = self._open_levels(), self.weights["document"]
+        representation = tuple(mean(levels.document_sum, levels.document_weight)[0].tolist())
+        self.findings.append(
+            LevelState("document", 0, self.n_items, representation, tuple((weights / max(float(weights.sum()), 1e-9)).tolist()))
+        )
+
+    def _label(self, levels: Levels, end: int, is_final: bool, whole: bool = False) -> Answer:
+        """The most probable class with its calibrated probability; none of a session that has not said a word."""
+        c, start = self.above.calibration, 0 if whole else self.topic_start
+        output: dict[str, Any] = {"level": "document"} if whole else {}
+        if not self.n_sentences and not self.n_tokens:
+            return Answer("topic", start, end, is_final, output=output | {"probabilities": {}})
+        logits = self.above.heads.document_logits(levels) if whole else self.above.heads.topic_logits(levels)
+        p = probabilities(logits[0], c.document_temperature if whole else c.topic_temperature)
+        best = max(range(len(p)), key=p.__getitem__)
+        output["probabilities"] = {label: round(x, 6) for label, x in zip(self.above.config.labels, p)}
+        return Answer("topic", start, end, is_final, self.above.config.labels[best], p[best], output=output)
+
+    def _close_session(self, characters: int) -> None:
+        """Every span ends with the last item, and the text so far with `characters`."""
+        n = self.n_items
+        if n == 0 or self.closed_at == n:
+            return
+        self._close_sentence(n, self.last_speaker if self.is_chat else -1)
+        self._surprise(n)
+        self._close_paragraph(n)
+        self.findings.append(self._label(self.levels, n, True))
+        self._level("topic", self.topic_start, n, mean(self.levels.topic_sum, self.levels.topic_weight), self.weights["topic"])
+        self.findings.append(self._label(self.levels, n, True, whole=True))
+        self.findings += self.closed if self.wants_state else []
+        self.closed = []
+        self._document()
+        self.fields |= {"closed_at": n, "topic_start": n, "covered": n, "sentence": (n, characters, "", ""), "begins_paragraph": True}
+        self.topic_closed = False
+
+    def open_answers(self) -> tuple[Answer, ...]:
+        """What could be said now; changes nothing."""
+        answers = [self._label(self._open_levels(), self.n_items, False)] if self.n_items > self.topic_start else []
+        if not self.is_chat and self.n_surprised and self.n_items > self.covered:
+            output = {"nats": self.nats, "tokens": self.n_surprised}
+            answers.append(Answer("surprise", self.covered, self.n_items, False, value=self.nats / self.n_surprised, output=output))
+        return tuple(answers)
