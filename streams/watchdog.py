@@ -9,7 +9,6 @@ import asyncio
 import json
 import logging
 import os
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +19,13 @@ from mode import Service
 
 from schemas.errors import StrataError
 from streams.batching import BatchConsumer
+from streams.running import exit_at_last
 
 log = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 5.0
 EXIT_GRACE_S = 15.0
-"""How long a stuck worker may take to stop in order; a step hanging in a thread would keep Python from exiting for ever."""
+"""How long a stuck worker may take to stop in order."""
 
 
 class StuckError(StrataError):
@@ -116,9 +116,7 @@ class Watchdog(Service):
     def _stop_worker(self, problem: StuckError) -> None:
         self._say(False, str(problem))
         log.error("%s", problem)
-        last_resort = threading.Timer(EXIT_GRACE_S, os._exit, [1])
-        last_resort.daemon = True
-        last_resort.start()
+        exit_at_last(EXIT_GRACE_S)
         cast(BatchConsumer, self.app.consumer).halt()
         self.app.add_future(self.app.crash(problem))
 
@@ -128,4 +126,6 @@ def _waits(consumer: BatchConsumer, tp: TP, ends: Mapping[TP, int]) -> bool:
     assignment = consumer._thread._ensure_consumer()._subscription.subscription.assignment
     position = assignment.state_value(tp)._position if assignment and tp in assignment.tps else None
     unread = position is not None and position < ends.get(tp, 0)
-    return unread or bool(consumer.in_flight.get(tp)) or consumer._should_commit(tp, consumer.committable.get(tp, -1))
+    # a partition that never had a record has nothing to commit, though nothing is committed
+    uncommitted = tp in consumer.committable and consumer._should_commit(tp, consumer.committable[tp])
+    return unread or bool(consumer.in_flight.get(tp)) or uncommitted
