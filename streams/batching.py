@@ -24,7 +24,11 @@ log = logging.getLogger(__name__)
 MAX_IN_FLIGHT = 4
 """Batches of a partition delivered and not yet acked; beyond it the partition is not polled: the back-pressure."""
 BODY_GRACE_S = 8.0
-"""How long a rebalance or a stop waits for steps at work; must stay below the rebalance timeout."""
+"""How long a rebalance waits for steps at work; must stay below the rebalance timeout."""
+STOP_GRACE_S = 4.0
+"""How long a stop does."""
+COMMIT_S = 4.0
+"""How long the commit after that may take."""
 
 
 class Batch:
@@ -97,15 +101,15 @@ class BatchConsumer(Consumer):
             self.not_waiting_next_records.clear()
             try:
                 taken = await self._thread.poll()
-            except ConsumerStoppedError:
+            except (ConsumerStoppedError, asyncio.CancelledError):
                 if self.app.should_stop:
-                    return
+                    return  # in a rebalance too, where Faust's fetcher takes it for a crash
                 raise
             finally:
                 self.not_waiting_next_records.set()
             for tp, (records, next_offset) in taken.items():
-                # what arrives after the flow stopped is dropped: a seek always comes before the flow resumes
-                if self.flow_active:
+                # records that arrive after the flow stopped are dropped: their seek always comes before the flow resumes
+                if self.flow_active or self._is_changelog_tp(tp):
                     self._deliver(tp, records, next_offset)
 
     def _deliver(self, tp: TP, records: list[Record], next_offset: int) -> None:
@@ -149,10 +153,11 @@ class BatchConsumer(Consumer):
 
     def ack(self, message: Any) -> bool:
         """Note that a batch is done; its offset may be committed once all before it are."""
-        batch, message.acked = cast(Batch, message.value), True
-        if batch.acked:
+        batch, message.acked = cast(Batch | None, message.value), True
+        if batch is None:
             return False
         batch.acked = True
+        message.value = None  # else a cycle keeps the records in memory
         flight = self.in_flight.get(message.tp)
         if batch.stale or not flight:
             return False
@@ -187,12 +192,14 @@ class BatchConsumer(Consumer):
             self.committable.pop(tp, None)
             for batch in self.in_flight.pop(tp, ()):
                 batch.stale = True
+                if batch.message is not None:
+                    batch.message.value = None
 
     async def perform_seek(self) -> None:
         """Seek the source partitions to their committed offsets; those without one to the reset policy's."""
         sources = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
         self.forget(sources)
-        offsets = await self._thread.call_thread(self._thread.seek_streams, sources)
+        offsets = await self._thread.call_thread(self._thread.seek_streams, sources, self.epoch)
         self._committed_offset.update(offsets)
 
     async def _seek(self, partition: TP, offset: int) -> None:
@@ -212,14 +219,17 @@ class BatchConsumer(Consumer):
     async def wait_empty(self) -> None:
         """Wait for the steps at work, for BODY_GRACE_S at most, and commit. Faust waits for all that is queued, without end."""
         self.streaming = False
-        deadline = time.monotonic() + BODY_GRACE_S
+        deadline = time.monotonic() + (STOP_GRACE_S if self.app.should_stop else BODY_GRACE_S)
         while self.working and (left := deadline - time.monotonic()) > 0:
             self._step_ended.clear()
             try:
                 await asyncio.wait_for(self._step_ended.wait(), left)
             except TimeoutError:
-                log.warning("a step is still at work after %.0f s; its batches will be repeated", BODY_GRACE_S)
-        await self.commit_and_end_transactions()
+                log.warning("a step is still at work; its batches will be repeated")
+        try:
+            await asyncio.wait_for(self.commit(), COMMIT_S)
+        except TimeoutError:
+            log.warning("the last commit was not answered within %.0f s; some batches will be repeated", COMMIT_S)
 
     def owns(self, tp: TP) -> bool:
         return bool(self._thread._ensure_consumer()._subscription.is_assigned(tp))

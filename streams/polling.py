@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import aiokafka
 from aiokafka.consumer.fetcher import FetchResult
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport, ensure_aiokafka_TP
 from faust.types import TP
 
@@ -112,7 +112,9 @@ class BatchThread(AIOKafkaConsumerThread):
                 continue
             result = fetcher._records[tp]
             if isinstance(result, FetchResult):
-                taken[TP(*tp)] = _drain(result, tp, self.app.conf.broker_max_poll_records or 4000)
+                records, next_offset = _drain(result, tp, self.app.conf.broker_max_poll_records or 4000)
+                if next_offset >= 0:
+                    taken[TP(*tp)] = records, next_offset
                 if result.has_more():
                     continue
             elif taken:
@@ -123,11 +125,16 @@ class BatchThread(AIOKafkaConsumerThread):
                 result.check_raise()
         return taken
 
-    async def seek_streams(self, tps: Iterable[TP]) -> Mapping[TP, int | None]:
-        """Seek partitions to their committed offsets, and those without one to where the reset policy says. Returns the offsets."""
+    async def seek_streams(self, tps: Iterable[TP], epoch: int) -> Mapping[TP, int | None]:
+        """Seek partitions to their committed offsets, and those without one to where the reset policy says. Returns the offsets.
+
+        Raises IllegalStateError when they are not assigned any more, or not in the same epoch.
+        """
         consumer = self._ensure_consumer()
         places = [ensure_aiokafka_TP(tp) for tp in tps]
         found = await consumer._coordinator.fetch_committed_offsets(places)
+        if self.consumer.epoch != epoch or not consumer.assignment().issuperset(places):
+            raise IllegalStateError("partitions were revoked before they could be sought")
         offsets: dict[TP, int | None] = {}
         for place in places:
             offset = found[place].offset if place in found else -1

@@ -7,6 +7,8 @@ Next: streams/delivery.py
 import asyncio
 import gc
 import logging
+import os
+import threading
 import time
 from typing import Any, NoReturn
 
@@ -14,6 +16,8 @@ import faust
 import uvloop
 
 LOG_EVERY_S = 5.0
+STOP_S = 9.0
+"""After a signal the process is gone in so long, in order or not; a supervisor kills after 10 s."""
 
 
 def run(app: faust.App) -> NoReturn:
@@ -49,6 +53,17 @@ class _Worker(faust.Worker):
 
     async def _sentinel_task(self) -> None:
         pass
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        exit_at_last(STOP_S)
+        super()._schedule_shutdown(signal)
+
+
+def exit_at_last(seconds: float) -> None:
+    """End the process after a while, with status 1, whatever hangs: a broker that is away, a step in a thread that Python would join."""
+    last_resort = threading.Timer(seconds, os._exit, [1])
+    last_resort.daemon = True
+    last_resort.start()
 
 
 class SometimesFilter(logging.Filter):

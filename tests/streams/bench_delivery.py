@@ -179,7 +179,7 @@ async def idle(bootstrap: str, kind: str, seconds: float) -> None:
         tempfile.TemporaryDirectory() as folder,
         worker(kind, bootstrap, name, Path(folder) / "w", ",".join(topics), "--output", f"{name}-out") as process,
     ):
-        while not (Path(folder) / "w" / "ready").exists():
+        while not (Path(folder) / "w" / "ready").exists():  # noqa: ASYNC110
             await asyncio.sleep(0.2)
         await asyncio.sleep(3)
         cpu, switches = process.cpu_times(), process.num_ctx_switches()

@@ -33,19 +33,21 @@ def table_name(topic: str) -> str:
 
 def slow_seeks(seconds: float) -> None:
     """Let the answer to a seek be late, as a busy broker's may be; for both kinds of worker."""
-    fausts, batches = AIOKafkaConsumerThread.seek_to_committed, BatchThread.seek_streams
+    fausts: Any = AIOKafkaConsumerThread.seek_to_committed
+    batches: Any = BatchThread.seek_streams
 
     async def slow_committed(self: Any) -> Any:
         found = await fausts(self)
         await asyncio.sleep(seconds)
         return found
 
-    async def slow_streams(self: Any, tps: Any) -> Any:
-        found = await batches(self, tps)
+    async def slow_streams(self: Any, *args: Any) -> Any:
+        found = await batches(self, *args)
         await asyncio.sleep(seconds)
         return found
 
-    AIOKafkaConsumerThread.seek_to_committed, BatchThread.seek_streams = slow_committed, slow_streams  # type: ignore[method-assign]
+    AIOKafkaConsumerThread.seek_to_committed = slow_committed  # type: ignore[method-assign]
+    BatchThread.seek_streams = slow_streams  # type: ignore[assignment,method-assign]
 
 
 def ours(args: argparse.Namespace) -> None:

@@ -330,7 +330,7 @@ class FakeApp:
 
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Watchdog, FakeApp]:
-    monkeypatch.setattr("streams.watchdog.threading.Timer", lambda *_: SimpleNamespace(start=lambda: None))
+    monkeypatch.setattr("streams.watchdog.exit_at_last", lambda seconds: None)
     app = FakeApp()
     return Watchdog(app, 60.0, tmp_path / "ready"), app
 
