@@ -180,7 +180,7 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
         source_partition=place.partition,
         source_offset=place.offset,
     )
-    return new, Accepted(item, contents.shown, contents.metadata, tuple(notices), performance_due)
+    return new, Accepted(item, contents.shown, contents.metadata, tuple(notices) if notices else (), performance_due)
 
 
 def is_idle(state: SessionState, now_ms: float, idle_s: float) -> bool:
@@ -206,5 +206,7 @@ def _event_time(moment: int | None, place: Place, config: StreamConfig) -> tuple
 
 def named(metadata: dict[str, str], **fields: str | None) -> dict[str, str]:
     """The producer's metadata with the record's further fields, where it has them."""
-    found = {k: v for k, v in fields.items() if v is not None}
-    return {**metadata, **found} if found else metadata
+    for name, value in fields.items():
+        if value is not None:
+            metadata = {**metadata, name: value}
+    return metadata
