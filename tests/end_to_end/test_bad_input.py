@@ -71,9 +71,10 @@ def test_every_kind_of_bad_record_is_told_and_no_good_one_suffers(system: System
     letters = {
         (r.value, dict(r.headers)["__connect.errors.topic"].decode().removeprefix(system.prefix)): r
         for r in system.read_topic("dead-letter")
+        if r.key in (b"bad", b"odd", None)
     }
     failures = system.query(
-        "SELECT failure_type, exception, recovery_action, recovery_success, kafka_topic, kafka_partition, kafka_offset FROM failures"
+        "SELECT failure_type, exception, recovery_action, recovery_success, kafka_topic, kafka_partition, kafka_offset FROM failures WHERE session_id IN ('bad', 'odd', '')"
     )
     by_place = {(f["kafka_topic"].removeprefix(system.prefix), int(f["kafka_partition"]), int(f["kafka_offset"])): f for f in failures}
     for topic, value, kind in refused:
@@ -111,7 +112,7 @@ def test_misplaced_records_reach_their_session_once_and_in_order(system: System)
     places = {
         (r.topic.removeprefix(system.prefix), r.partition, r.offset)
         for r in system.read_topic("tokens")
-        if "strata-origin" not in dict(r.headers)
+        if "strata-origin" not in dict(r.headers) and b"strayed" in r.value
     }
-    own = system.query("SELECT kafka_topic, kafka_partition, kafka_offset FROM input_stream")
+    own = system.query("SELECT kafka_topic, kafka_partition, kafka_offset FROM input_stream WHERE session_id = 'strayed'")
     assert {(r["kafka_topic"].removeprefix(system.prefix), int(r["kafka_partition"]), int(r["kafka_offset"])) for r in own} == places
