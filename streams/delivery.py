@@ -9,7 +9,7 @@
             for batch, events in step: ...                # all that is there, of all partitions; a partition's batches in order
             rows = load(sessions, batch.partition, keys)  # key -> bytes
             await publish(app, outputs)                   # Outgoing(topic, partition, key, value, headers), all acknowledged
-            await store(sessions, batch.partition, new)   # changelog, then RocksDB; None deletes
+            await store(sessions, batch.partition, new)   # changelog, then RocksDB; None deletes. asyncio.gather several: one request
             batch.ack()                                   # for each batch, last
 
     run(app)

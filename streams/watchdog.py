@@ -73,6 +73,7 @@ class Watchdog(Service):
             try:
                 ends = await asyncio.wait_for(consumer.highwaters(*sources), CHECK_EVERY_S)
             except Exception as problem:
+                self._progress = {}  # a broker that is away is no fault of this worker
                 self._say(False, f"Kafka does not answer: {problem!r}")
                 return
             if not consumer.streaming:

@@ -138,8 +138,9 @@ async def latency(bootstrap: str, kind: str, rate: int, seconds: float) -> None:
     await producer.stop()
     # append to append, by the broker's clock
     appended = {(r.partition, r.offset): r.timestamp for r in await read(bootstrap, topic)}
-    delays = sorted(r.timestamp - appended[r.partition, int(r.value.split()[0])] for r in await read(bootstrap, out))
-    missing = len(appended) - len(delays)
+    outputs = [r for r in await read(bootstrap, out) if r.key != b"warm"]
+    delays = sorted(r.timestamp - appended[r.partition, int(r.value.split()[0])] for r in outputs)
+    missing = len(appended) - 1 - len(delays)
     at = [delays[min(int(len(delays) * q), len(delays) - 1)] for q in (0.5, 0.95, 0.99, 1.0)]
     used = now.user + now.system - cpu.user - cpu.system
     report(

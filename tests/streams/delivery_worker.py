@@ -96,8 +96,8 @@ def add_agent(app: delivery.App, topic: str, args: argparse.Namespace) -> None:
             if args.step_s:
                 await asyncio.sleep(args.step_s)
             await delivery.publish(app, outputs)
-            for partition, state in new.items():
-                await delivery.store(table, partition, {key: b"%d %d %d" % row for key, row in state.items()})
+            packed = {partition: {key: b"%d %d %d" % row for key, row in state.items()} for partition, state in new.items()}
+            await asyncio.gather(*(delivery.store(table, partition, rows) for partition, rows in packed.items()))
             for batch, _ in step:
                 batch.ack()
 

@@ -392,17 +392,23 @@ async def test_a_recovery_that_goes_on_is_no_reason_to_stop_and_one_that_hangs_i
     assert "recovery of tables" in str(app.crashes[0])
 
 
-async def test_a_broker_that_is_away_makes_not_ready(watched: tuple[Watchdog, FakeApp]) -> None:
+async def test_a_broker_that_is_away_makes_not_ready_but_stops_nothing(watched: tuple[Watchdog, FakeApp]) -> None:
     dog, app = watched
 
     async def away(*_: Any) -> dict[TP, int]:
         raise ConnectionError("refused")
 
+    app.consumer.ends[TOKENS[0]] = 100
     await dog.check(0.0)
-    app.consumer.highwaters = away  # type: ignore[method-assign]
-    await dog.check(5.0)
-    assert not dog.ready
-    assert "refused" in dog.reason
+    answers, app.consumer.highwaters = app.consumer.highwaters, away  # type: ignore[method-assign]
+    for now in range(5, 300, 5):
+        await dog.check(float(now))
+        assert not dog.ready
+        assert "refused" in dog.reason
+    app.consumer.highwaters = answers  # type: ignore[method-assign]
+    await dog.check(300.0)
+    assert dog.ready
+    assert not app.crashes
 
 
 def test_logs_of_one_kind_are_let_through_now_and_then() -> None:
