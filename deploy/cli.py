@@ -246,11 +246,25 @@ bench.register(app)
 bench.register(app)
 
 
-def _become(package: str, environ: dict[str, str]) -> None:
+@app.command()
+def train(
+    ctx: typer.Context,
+    data: Annotated[Path, typer.Option(help="Folder with plain/, text/ and chat/.")],
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint to write; STRATA_MODEL_PATH names it to a worker.")],
+    minutes: Annotated[float, typer.Option(help="Time of one core.", min=0.1)] = 30,
+    seed: Annotated[int, typer.Option(help="The same seed and minutes on the same machine: the same data in the same order.")] = 0,
+    threads: Annotated[int, typer.Option(help="Processor threads.", min=1)] = 1,
+) -> None:
+    """Train the text model anew: language first, then levels and heads; writes a checkpoint with its model card."""
+    flags = {"data": data, "out": out, "minutes": minutes, "seed": seed, "threads": threads}
+    _become("models.training", ctx.obj.environ, *(part for name, value in flags.items() for part in (f"--{name}", str(value))))
+
+
+def _become(package: str, environ: dict[str, str], *arguments: str) -> None:
     """Turn this process into `python -m package`."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, "-m", package], environ)
+    os.execve(sys.executable, [sys.executable, "-m", package, *arguments], environ)
 
 
 def _show_processes(now: StackState) -> None:
