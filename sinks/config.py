@@ -31,6 +31,7 @@ class SinkConfig:
     clickhouse_http_user: str = ""
     """When set, clients must name it, with the password below."""
     clickhouse_http_password: str = ""
+    """Of that user."""
     clickhouse_http_queries: int = 4
     """Queries running at a time; further ones wait."""
     clickhouse_http_max_threads: int = 2

@@ -32,6 +32,7 @@ class PredictionConfig:
     confidence_threshold: float = 0.7
     """A partial answer below it is held back, 0 to 1."""
     emit_partial: bool = True
+    """Whether partial answers are published at all."""
     performance_period_ms: int = 5000
     """Event time between two sets of performance rows of a session, milliseconds."""
 
@@ -41,9 +42,13 @@ class SamplingConfig:
     """[sampling]: share of events published, chosen by a stable hash of session and position."""
 
     input_stream: float = 1.0
+    """Of the records read, 0 to 1."""
     model_state: float = 0.1
+    """Of the items whose states are told."""
     predictions: float = 1.0
+    """Of the predictions, all revisions of one or none."""
     performance: float = 1.0
+    """Of the sets of measurements."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class StreamConfig:
     worker_index: int = 0
     """Tells the workers of one data folder apart; also names the group member."""
     schema_registry_url: str | None = None
+    """A Confluent-compatible registry: its schemas are read, ours are registered and outputs written in its wire format."""
     output_encoding: Literal["avro", "json"] = "avro"
     """avro is single-object encoding, or the Confluent wire format when a registry is set."""
     ready_file: Path | None = None
