@@ -19,12 +19,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from schemas import trace
-from schemas.codec import CONTENT_TYPES, Codec, encoder
+from schemas.codec import Codec
 from schemas.errors import StrataError
 from schemas.topics import DEAD_LETTER, MAX_MESSAGE_BYTES
 from sinks import batch, dead_letters
-from sinks.clickhouse import ClickHouse, Table, Written
+from sinks.clickhouse import ClickHouse
 from sinks.config import SinkConfig
+from sinks.deduplication import Table, Written
 from sinks.errors import RowsRefusedError
 from sinks.rows import COLUMNS, EVENT_TABLES, Values
 from sinks.spans import insert_span
@@ -67,7 +68,6 @@ class Consumer:
         self._topics = [config.topic_prefix + name for name in batch.TABLES]
         self._tables = {name: Table(clickhouse, name) for name in COLUMNS}
         self._threads = ThreadPoolExecutor(max(1, config.sink_threads), thread_name_prefix="insert")
-        self._encode_failure = encoder("failures", config.output_encoding)
         self._done: dict[TopicPartition, int] = {}
         """Offsets that may be committed."""
         self._read: dict[TopicPartition, int] = {}
@@ -132,7 +132,9 @@ class Consumer:
             finally:
                 await admin.close()
             if absent := sorted({*self._topics, self._prefix + DEAD_LETTER.name} - there):
-                raise TopicsMissingError(f"topics {', '.join(absent)} do not exist yet; `strata topics --create` makes them")
+                raise TopicsMissingError(
+                    f"topics {', '.join(absent)} do not exist yet; `strata up`, `strata worker` and `strata sink` create them"
+                )
 
         await self._until_done(missing, "Kafka", stop)
         consumer.subscribe(self._topics, listener=Listener(self._in_batch, self._tables, self._done))
@@ -194,7 +196,10 @@ class Consumer:
 
         # 4. what cannot be stored
         for record, problem in read.unreadable:
-            await self._until_done(partial(self._bury, producer, record, problem), "Kafka", stop)
+            log.warning("%s/%d offset %d goes to dead-letter: %s", record.topic, record.partition, record.offset, problem)
+            bury = partial(dead_letters.bury, producer, self._prefix, self._config.output_encoding, record, problem)
+            await self._until_done(bury, "Kafka", stop)
+            self._counts.dead += 1
         self._counts.records += len(records)
         self._last_write_s = time.monotonic() - started
         self._counts.busy_s += self._last_write_s
@@ -222,19 +227,6 @@ class Consumer:
                 if self._export:
                     self._export(span)
         return own
-
-    async def _bury(self, producer: AIOKafkaProducer, record: ConsumerRecord, problem: Exception) -> None:
-        """To `dead-letter`, and a failure event; not for a failure event itself, which would go round for ever."""
-        unreadable = not isinstance(problem, RowsRefusedError)
-        log.warning("%s/%d offset %d goes to dead-letter: %s", record.topic, record.partition, record.offset, problem)
-        kept = dead_letters.headers(record, problem, unreadable)
-        await producer.send_and_wait(self._prefix + DEAD_LETTER.name, record.value, record.key, record.partition, headers=kept)
-        failures = self._prefix + "failures"
-        if record.topic != failures:
-            event = dead_letters.event(record, problem, unreadable)
-            told = [("content-type", CONTENT_TYPES[self._config.output_encoding]), ("event-id", event.event_id.encode())]
-            await producer.send_and_wait(failures, self._encode_failure(event), record.key, record.partition, headers=told)
-        self._counts.dead += 1
 
     async def _until_done(self, attempt: Callable[[], Awaitable[T]], what: str, stop: asyncio.Event) -> T:
         """Try until it works; errors that no other try can cure are raised. Raises Stopped when told to stop meanwhile."""
@@ -284,8 +276,9 @@ class Consumer:
         self._counts = Counts()
 
     async def _stop(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # with a broker down it writes tracebacks of its own cancelled tasks
         try:
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(1.5):
                 await self._commit(consumer)
                 await producer.stop()
                 await consumer.stop()
@@ -295,7 +288,7 @@ class Consumer:
 
 
 class TopicsMissingError(StrataError):
-    """Topics are made by `strata up` or `strata topics`; until then there is nothing to read."""
+    """Until they are there, there is nothing to read."""
 
     retriable = True
 

@@ -1,13 +1,18 @@
 """What the writer cannot store: the record to `dead-letter` with Kafka Connect's headers, and a failure event.
 
-Knows headers and the event; leaves sending to consumer.py. Ids are computed from the record's place: sent twice, it is one row.
+Knows headers and the event; leaves trying again to consumer.py. Ids are computed from the record's place: sent twice, it is one row.
 """
 
 import json
 import traceback
 
+from aiokafka import AIOKafkaProducer
+
+from schemas.codec import CONTENT_TYPES, encoder
 from schemas.events import StepFailed, event_id, trace_id_of
+from schemas.topics import DEAD_LETTER
 from schemas.trace import Header, read
+from sinks.errors import RowsRefusedError
 from sinks.rows import Record
 
 CONNECT = "__connect.errors."
@@ -55,3 +60,14 @@ def event(record: Record, problem: Exception, unreadable: bool) -> StepFailed:
         recovery_action="dead_letter",
         recovery_success=True,
     )
+
+
+async def bury(producer: AIOKafkaProducer, prefix: str, encoding: str, record: Record, problem: Exception) -> None:
+    """Send both and wait until they are kept; no failure event for a failure event, which would go round for ever. Raises KafkaError."""
+    unreadable, failures = not isinstance(problem, RowsRefusedError), prefix + "failures"
+    kept = headers(record, problem, unreadable)
+    await producer.send_and_wait(prefix + DEAD_LETTER.name, record.value, record.key, record.partition, headers=kept)
+    if record.topic != failures:
+        failed = event(record, problem, unreadable)
+        told = [("content-type", CONTENT_TYPES[encoding]), ("event-id", failed.event_id.encode())]
+        await producer.send_and_wait(failures, encoder("failures", encoding)(failed), record.key, record.partition, headers=told)

@@ -10,7 +10,8 @@ from pathlib import Path
 from schemas.codec import Codec, encoder
 from schemas.events import InputRead
 from sinks import batch, migrations
-from sinks.clickhouse import Address, ClickHouse, Table
+from sinks.clickhouse import Address, ClickHouse
+from sinks.deduplication import Table
 from sinks.rows import to_arrow
 
 

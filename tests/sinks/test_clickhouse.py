@@ -5,7 +5,8 @@ import uuid
 import pytest
 
 from sinks import migrations
-from sinks.clickhouse import Address, ClickHouse, Table, sorted_error
+from sinks.clickhouse import Address, ClickHouse, sorted_error
+from sinks.deduplication import Table
 from sinks.errors import MigrationError, RowsRefusedError, UnavailableError
 from sinks.rows import COLUMNS
 

@@ -11,15 +11,20 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from http.client import IncompleteRead
+from pathlib import Path
 
 import clickhouse_connect
 import lz4.frame
 import pytest
 import zstandard
 
-from sinks.clickhouse import MEMORY, ClickHouse
+from sinks import migrations
+from sinks.clickhouse import MEMORY, ClickHouse, address
+from sinks.deduplication import Table
+from sinks.errors import UnavailableError
 from sinks.http_interface import HttpInterface
 from sinks.http_query import HttpConfig, split_insert
+from tests.sinks.test_clickhouse import event
 
 
 class Served:
@@ -327,6 +332,21 @@ def test_a_writable_interface_takes_inserts(writable: Served) -> None:
     assert writable.ask("not a number\tx\n", query="INSERT INTO kept (a, b) FORMAT TSV")[0] == 400
     assert b"READONLY" in writable.ask(method="GET", query="DROP TABLE kept")[1]
     client.command("DROP TABLE kept")
+
+
+def test_the_writer_itself_can_write_through_it_as_to_a_server(writable: Served) -> None:
+    server = ClickHouse(address(f"clickhouse://default:x@127.0.0.1:{writable.port}/elsewhere", Path()))
+    assert len(migrations.migrate(server, migrations.read())) == len(migrations.read())
+    table = Table(server, "input_stream")
+    assert table.write([event(n) for n in range(100)]).inserted == 100
+    assert Table(server, "input_stream").write([event(n) for n in range(50, 150)]).inserted == 50
+    refused = table.write([event(200), event(201, event_id="no uuid"), event(202)])
+    assert (refused.inserted, [index for index, _ in refused.refused]) == (2, [1])
+    assert server.rows("SELECT count(), uniqExact(event_id) FROM input_stream") == [(152, 152)]
+    server.close()
+    writable.text("DROP DATABASE elsewhere")
+    with pytest.raises(UnavailableError, match="is it running"):
+        ClickHouse(address("clickhouse://127.0.0.1:1/strata", Path()))
 
 
 def test_credentials_are_checked_when_set(clickhouse: ClickHouse) -> None:

@@ -165,7 +165,7 @@ async def produce(broker: str, prefix: str, items: range, chunk: int = 50) -> No
 
 
 async def send(broker: str, topic: str, records: list[tuple[bytes | None, bytes, list]]) -> list:
-    producer = AIOKafkaProducer(bootstrap_servers=broker)
+    producer = AIOKafkaProducer(bootstrap_servers=broker, max_request_size=16 * 1024 * 1024)
     await producer.start()
     try:
         return [await producer.send_and_wait(topic, value, key, 0, headers=headers) for key, value, headers in records]
@@ -255,6 +255,14 @@ def test_what_cannot_be_stored_goes_to_dead_letter_and_the_rest_is_stored(shared
         ("UnknownEncodingError", 7),
     ]
     assert all(f["recovery_action"] == "dead_letter" and f["recovery_success"] for f in failures)
+
+
+def test_a_record_of_ten_megabytes_is_a_row(shared: Writer, broker: str, wait_until) -> None:
+    large = InputRead(**common("input_stream", 7, 0), token_id=0, token_text="x" * 10_000_000, token_position=0, buffer_size=0)
+    small = ENCODE["input_stream"](events(7, 1)[0][2])
+    asyncio.run(send(broker, SHARED + "input-stream", [(b"session-7", v, []) for v in (ENCODE["input_stream"](large), small)]))
+    wait_until(lambda: shared.count("input_stream", "session_id = 'session-7'") == 2, 60, "two rows")
+    assert shared.ask("SELECT max(length(token_text)) AS n FROM input_stream WHERE session_id = 'session-7'") == [{"n": 10_000_000}]
 
 
 def test_labels_are_stored_once_however_they_came(shared: Writer, broker: str, wait_until) -> None:
