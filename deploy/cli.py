@@ -174,9 +174,19 @@ def status(ctx: typer.Context, data_dir: DataDir = None, as_json: AsJson = False
 
 
 @app.command()
-def topics(ctx: typer.Context, data_dir: DataDir = None, kafka: Kafka = None, topic_prefix: Prefix = None, as_json: AsJson = False) -> None:
+def topics(
+    ctx: typer.Context,
+    create: Annotated[bool, typer.Option("--create", help="First make those that are missing; waits a minute for Kafka.")] = False,
+    data_dir: DataDir = None,
+    kafka: Kafka = None,
+    topic_prefix: Prefix = None,
+    as_json: AsJson = False,
+) -> None:
     """Topics with their partitions, offsets and what their readers have still to commit."""
     target = target_of(ctx.obj, data_dir=data_dir, kafka_bootstrap=kafka, topic_prefix=topic_prefix)
+    if create:
+        created = kafka_topics.create_when_reachable(target.kafka_bootstrap, target.topic_prefix, target.partitions)
+        print(f"{len(created)} topics created on {target.kafka_bootstrap}", file=sys.stderr)
     found = kafka_topics.survey(target.kafka_bootstrap, target.topic_prefix)
     if as_json:
         _print_json([asdict(t) for t in found])
