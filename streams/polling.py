@@ -21,7 +21,7 @@ MAX_BATCH_BYTES = 1 << 20
 FETCH_WAIT_MS = 250
 """How long the broker may hold a fetch back when nothing is new: a partition that gets room again waits at most so long."""
 LINGER_S = 0.004
-"""Polls are at least so far apart while records keep coming; the first record after a pause does not wait."""
+"""A fetch follows the answer of the one before after so long, and brings all that came meanwhile; the first after a pause is at once."""
 FETCH_MAX_BYTES = 32 << 20
 
 
@@ -44,7 +44,6 @@ class BatchThread(AIOKafkaConsumerThread):
     consumer: Any
     """BatchConsumer: says whether the flow is on and which partitions have room."""
     _waiter: asyncio.Future | None = None
-    _taken_s = 0.0
     heard_s = float("inf")
     """When the last heartbeat that succeeded was sent, monotonic clock."""
 
@@ -56,7 +55,7 @@ class BatchThread(AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        # a fetch waits so long for records of the one before to be taken; else 100 ms, by each partition without room
+        # aiokafka's own is 100 ms, which every partition without room would cost all the others
         consumer = self._ensure_consumer()
         consumer._fetcher._prefetch_backoff = LINGER_S
         beat = consumer._coordinator._do_heartbeat
@@ -92,10 +91,7 @@ class BatchThread(AIOKafkaConsumerThread):
                     raise ConsumerStoppedError()
                 if fetcher._subscriptions.reassignment_in_progress:
                     await fetcher._subscriptions.wait_for_assignment()
-                elif fetcher._records and (pause := self._taken_s + LINGER_S - time.monotonic()) > 0:
-                    await asyncio.sleep(pause)
                 elif taken := self._take(fetcher):
-                    self._taken_s = time.monotonic()
                     return taken
                 else:
                     self._waiter = fetcher._create_fetch_waiter()
@@ -120,7 +116,8 @@ class BatchThread(AIOKafkaConsumerThread):
             elif taken:
                 break  # an error: raised by the next poll
             del fetcher._records[tp]
-            fetcher._notify(fetcher._wait_consume_future)
+            if not result.calculate_backoff():  # else the fetcher looks again by itself, LINGER_S after the answer
+                fetcher._notify(fetcher._wait_consume_future)
             if not isinstance(result, FetchResult):
                 result.check_raise()
         return taken
