@@ -25,6 +25,7 @@ from sinks.http_run import Answer, Handle
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+MAX_URL_BYTES = 1024 * 1024
 PATIENCE_S = 60.0
 """For a client that does not read its answer."""
 SUMMARY = ("read_rows", "read_bytes", "written_rows", "written_bytes", "total_rows_to_read", "result_rows", "result_bytes")
@@ -54,7 +55,7 @@ class HttpInterface:
         app.router.add_post("/", self._handle)
         app.router.add_route("*", "/{other:.*}", self._unknown)
         # bodies stay packed: the lz4 of ClickHouse's clients is not known to aiohttp, so all are unpacked in one place
-        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=0.5)
+        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=0.5, max_line_size=MAX_URL_BYTES)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._config.host, self._config.port)
         try:

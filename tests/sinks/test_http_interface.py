@@ -98,6 +98,7 @@ def test_a_query_may_be_in_the_url_in_the_body_or_in_both(http: Served) -> None:
     assert http.ask(method="GET", query="SELECT 1")[1] == b"1\n"
     assert http.text("SELECT 2") == "2\n"
     assert http.text("3, 4", query="SELECT") == "3\t4\n"
+    assert http.ask(method="GET", query=f"SELECT length('{'x' * 200_000}')")[1] == b"200000\n"
 
 
 def test_curl_works_as_it_is(http: Served) -> None:

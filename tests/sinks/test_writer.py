@@ -188,17 +188,18 @@ def test_a_writer_killed_in_mid_stream_loses_and_doubles_nothing(writer: Writer,
     writer.await_ready()
     for part in range(kills):
         low, high = items * part // kills, items * (part + 1) // kills
+        seen = writer.count("input_stream")
         process = subprocess.Popen(
             [sys.executable, "-c", PRODUCE, broker, topic_prefix, str(low), str(high)], env=writer.environ | {"PYTHONPATH": os.getcwd()}
         )
-        seen, deadline = writer.count("input_stream"), time.monotonic() + 20
-        while writer.count("input_stream") == seen and time.monotonic() < deadline:
+        deadline = time.monotonic() + 20
+        while writer.count("input_stream") <= seen and time.monotonic() < deadline:
             time.sleep(0.01)
-        time.sleep(0.05 * part)
+        time.sleep(0.07 * part)
         writer.kill()
         assert process.wait(60) == 0
         writer.start()
-    writer.await_ready()
+        writer.await_ready()
     asyncio.run(produce(broker, topic_prefix, range(0, items, 1), chunk=200))  # everything once more, under the same ids
     wanted = {"input_stream": items * SESSIONS, "boundaries": items * SESSIONS // 10, "predictions": items * SESSIONS // 5}
     await_end(writer, topic_prefix, broker)
