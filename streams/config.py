@@ -33,8 +33,8 @@ class PredictionConfig:
     """A partial answer below it is held back, 0 to 1."""
     emit_partial: bool = True
     """Whether partial answers are published at all."""
-    performance_period_ms: int = 5000
-    """Event time between two sets of performance rows of a session, milliseconds."""
+    performance_every_items: int = 100
+    """Items of a session from one set of performance rows to the next; the first item has one."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,6 @@ class SessionState(msgspec.Struct, frozen=True):
     """Kafka's time of the last record, milliseconds: what idleness counts from."""
     label_due_us: int = 0
     document_due_us: int = 0
-    performance_due_us: int = 0
     is_open: bool = False
     """Items were read since the session was last closed."""
     answers: dict[str, OpenAnswer] = {}
@@ -146,7 +145,7 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
     first = state.next_position == 0
     label_due = first or moment >= state.label_due_us or contents.ends_session
     document_due = not first and moment >= state.document_due_us
-    performance_due = first or moment >= state.performance_due_us
+    performance_due = position % config.prediction.performance_every_items == 0
     if not contents.shown:
         notices.append(EmptyTextError("the text is empty; accepted as an item of no tokens"))
     elif "\0" in contents.shown:
@@ -174,7 +173,6 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
         document_due_us=moment + int(config.hierarchical_update.document_period_s * 1e6)
         if document_due or first
         else state.document_due_us,
-        performance_due_us=moment + prediction.performance_period_ms * 1000 if performance_due else state.performance_due_us,
         is_open=not contents.ends_session,
         answers=state.answers,
         source_partition=place.partition,
