@@ -23,7 +23,7 @@ class NullModel:
         seen, items = work.state or 0, []
         for item in work.items:
             seen += 1
-            found = ()
+            found: tuple[Answer, ...] = ()
             if seen % EVERY == 0:
                 found = (Answer("null", item.position + 1 - EVERY, item.position + 1, True, value=float(seen)),)
             items.append(ItemResult(item.position, findings=found))
