@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.attention import BLOCK, BUCKET, bucket_of, rotate
+from models.attention import BLOCK, BUCKET, bucket_of, rotary_tables, rotate
 from models.config import ModelConfig
 from models.kv_cache import KVCache
 from models.row_blocks import ROWS, RowBlocks, equal_attention_rows
@@ -48,7 +48,9 @@ class CachedEncoder:
         self.embedding = trunk.embedding.weight.detach().clone().contiguous()
         self.unembedding = RowBlocks(self.embedding.t().contiguous())
         self.norm = trunk.norm.weight.detach().clone()
-        self.cos, self.sin = trunk.cos.clone(), trunk.sin.clone()
+        self.cos, self.sin = (
+            table[:, None] for table in rotary_tables(self.config.max_positions, self.config.head_size, self.config.rope_base)
+        )
         self.layers = [_Layer(block) for block in trunk.blocks]  # type: ignore[arg-type]
         self.attention_rows = equal_attention_rows(self.config)
 
@@ -99,7 +101,7 @@ class CachedEncoder:
                     keys,
                     out=scores[a:b].view(c.n_kv_heads, -1, bucket.keys),
                 )
-            scores.masked_fill_(bucket.hidden, float("-inf"))
+            scores.add_(bucket.mask)
             weights = torch.softmax(scores, dim=-1)
             for job in bucket.jobs:
                 _, values = job.cache.read(number, bucket.keys)
@@ -123,8 +125,10 @@ class CachedEncoder:
             n = len(wanted)
             rows = torch.zeros(-(-n // ROWS) * ROWS, self.config.width)
             rows[:n] = hidden[first : first + n]
-            logits = self.unembedding(rows)[:n]
-            losses += (torch.logsumexp(logits, dim=-1) - logits.gather(1, wanted[:, None])[:, 0]).tolist()
+            logits = self.unembedding(rows)
+            chosen, largest = logits[:n].gather(1, wanted[:, None])[:, 0], logits.amax(dim=-1, keepdim=True)
+            total = logits.sub_(largest).clamp_(min=-80).exp_().sum(dim=-1)[:n]  # in place, and no denormals: they are slow
+            losses += (total.double().log() + largest[:n, 0].double() - chosen.double()).tolist()
         return losses
 
 
@@ -157,8 +161,8 @@ class _Bucket:
     """Keys that each attention row may see."""
     watched: list[tuple[Run, Tensor, int]]
     stop: int = 0
-    hidden: Tensor = field(default_factory=lambda: torch.empty(0))
-    """bool (rows, keys), True where a key is masked."""
+    mask: Tensor = field(default_factory=lambda: torch.empty(0))
+    """(rows, keys), 0 or -inf where a key is later than the query."""
 
 
 class _Layout:
@@ -202,7 +206,7 @@ class _Layout:
                 at += size
             bucket.stop = at
             limits = torch.from_numpy(np.concatenate(bucket.limits))
-            bucket.hidden = torch.arange(keys) >= limits[:, None]
+            bucket.mask = torch.where(torch.arange(keys) >= limits[:, None], float("-inf"), 0.0)  # adding is 7 times faster than filling
             self.buckets.append(bucket)
         self.query_rows = torch.from_numpy(np.concatenate(query_rows))
         self.output_rows = torch.from_numpy(output_rows.ravel())

@@ -45,12 +45,12 @@ def split_words(text: str) -> list[str]:
 
 def speaker_mark(name: str, seen: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
     """The mark of who speaks, and the names met so far: known roles have their own, others are numbered as they appear."""
-    name = name.strip().lower()[:32]
+    name = name.strip().lower()[:32].encode("utf-8", "replace").decode()
     if name in USER_NAMES or name in AGENT_NAMES:
         return (USER if name in USER_NAMES else AGENT), seen
     if name not in seen and len(seen) < N_SPEAKERS:
         seen = (*seen, name)
-    place = seen.index(name) if name in seen else crc32(name.encode("utf-8", "surrogatepass")) % N_SPEAKERS
+    place = seen.index(name) if name in seen else crc32(name.encode()) % N_SPEAKERS
     return SPEAKER_0 + place, seen
 
 

@@ -21,12 +21,14 @@ from models.config import TextSettings, check
 from models.encoder import CachedEncoder, Run
 from models.hierarchy import SCORE_LIMIT
 from models.kv_cache import BYTES_PER_ID, KVCache
+from models.memory import keep_freed_memory
 from models.plan import Plan, plan
 from models.row_blocks import ROWS, RowBlocks
 from models.session_state import TextState, new_state
 from models.steps import Answer, StepResult, Work
+from models.tokenizer import CHAT
 from models.walk import Above, Encoded, Walk
-from models.window import from_bytes, to_bytes
+from models.window import from_bytes
 
 MAX_STEP_ROWS = 2048
 """Rows that go through the trunk at once; more wait for the next pass, so that a long replay needs no more memory than this."""
@@ -57,12 +59,16 @@ class _Job:
 class StreamingHierarchicalTransformer:
     """SessionModel of tokens and chat (models/steps.py)."""
 
+    walk: type[Walk] = Walk
+    """What turns hidden states into findings; calibration listens in by a subclass."""
+
     def __init__(self, loaded: Checkpoint, settings: TextSettings | None = None):
         """Sets one intra-op thread for the process: results must not depend on how many there are."""
         settings = settings or TextSettings()
         config = loaded.model.config
         check(settings, config)
         torch.set_num_threads(1)
+        keep_freed_memory()
         self.config, self.settings, self.version, self.tokenizer = config, settings, loaded.version, loaded.tokenizer
         self.encoder = CachedEncoder(loaded.model.trunk)
         self.above = Above(config, loaded.model.hierarchy, loaded.model.heads, loaded.calibration)
@@ -204,7 +210,7 @@ class StreamingHierarchicalTransformer:
         try:
             if not np.isfinite(encoded.hidden.sum()):
                 raise BadStateError(f"session {job.work.session}: hidden states are not finite; reset its window")
-            state, items = Walk(self.above, self.settings.hierarchical_update, job.state, job.is_chat).run(job.plan, encoded)
+            state, items = self.walk(self.above, self.settings.hierarchical_update, job.state, job.is_chat).run(job.plan, encoded)
         except Exception as problem:
             self.drop(job.work.session)
             return StepResult(job.work.state, error=problem, encode_ms=encode_ms)
@@ -244,10 +250,9 @@ class StreamingHierarchicalTransformer:
         """The state with nothing in the window but the sinks, empty levels, and its counters kept."""
         if state is None:
             return state
-        ids = from_bytes(state.window)[: self.config.n_sinks]
-        fresh = new_state(self.config, False)
+        fresh = new_state(self.config, is_chat=from_bytes(state.window[: 2 * BYTES_PER_ID])[1:] == [CHAT])
         kept = {
-            "window": to_bytes(ids),
+            "window": fresh.window,
             "starts": b"",
             "since_us": -1,
             "hidden": b"",

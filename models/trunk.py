@@ -48,6 +48,8 @@ class Trunk(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = nn.RMSNorm(config.width, eps=1e-5)
         cos, sin = rotary_tables(config.max_positions, config.head_size, config.rope_base)
+        self.cos: Tensor
+        self.sin: Tensor
         self.register_buffer("cos", cos[:, None], persistent=False)
         self.register_buffer("sin", sin[:, None], persistent=False)
 

@@ -17,7 +17,7 @@ from models.config import ModelConfig, UpdateSettings
 from models.heads import Calibration, Heads, probabilities, shift_probability
 from models.hierarchy import Hierarchy, Levels, mean, unit_flags
 from models.plan import ItemEnd, Plan, SessionEnd
-from models.reader import Break
+from models.reader import CONTEXT, SURROGATE, Break
 from models.session_state import MAX_WEIGHTS, TextState, pack_levels, unpack_levels
 from models.steps import Answer, Boundary, Item, ItemResult, LevelState
 from models.window import to_bytes
@@ -57,7 +57,7 @@ class Walk:
     def __init__(self, above: Above, updates: UpdateSettings, state: TextState, is_chat: bool):
         self.above, self.updates, self.is_chat = above, updates, is_chat
         self.fields: dict[str, Any] = msgspec.structs.asdict(state)
-        self.levels = unpack_levels(state.levels, above.config)
+        self._levels: Levels | None = None  # unpacked when a sentence closes, not at every token
         self.sums = np.frombuffer(state.sums, np.float32).copy()
         self.weights = {
             level: np.frombuffer(getattr(state, f"{level}_weights"), np.float32) for level in ("token", "paragraph", "topic", "document")
@@ -66,6 +66,17 @@ class Walk:
         self.closed: list[LevelState] = []
         self.topic_closed = False
         self.wants_state = False
+
+    @property
+    def levels(self) -> Levels:
+        if self._levels is None:
+            self._levels = unpack_levels(self.fields["levels"], self.above.config)
+        return self._levels
+
+    @levels.setter
+    def levels(self, levels: Levels) -> None:
+        self._levels = levels
+        self.fields["levels"] = pack_levels(levels)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -106,7 +117,7 @@ class Walk:
         window = plan.window
         self.fields |= {
             "window": to_bytes(window.ids), "starts": to_bytes(window.starts), "since_us": window.since_us, "reader": plan.reader,
-            "speakers": plan.speakers, "hidden": kept, "levels": pack_levels(self.levels), "sums": self.sums.tobytes(),
+            "speakers": plan.speakers, "hidden": kept, "sums": self.sums.tobytes(),
         }  # fmt: skip
         self.fields |= {f"{level}_weights": weights.tobytes() for level, weights in self.weights.items()}
         return TextState(**self.fields)
@@ -218,7 +229,7 @@ class Walk:
         self.wants_state = item.wants_state
         self.fields["n_items"] = item.position + 1
         if self.is_chat:
-            self.fields["sentence"] = (item.position, self.characters, "", item.text[:40])
+            self.fields["sentence"] = (item.position, self.characters, "", SURROGATE.sub("\ufffd", item.text[:CONTEXT]))
             if self.updates.sentence_level == "on_boundary":
                 self._close_sentence(item.position + 1, event.mark)
             self.fields["characters"] = self.characters + len(item.text)

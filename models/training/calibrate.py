@@ -1,0 +1,305 @@
+"""Stage three: thresholds and temperatures from dev data, and the figures of the model card, all measured on the running model.
+
+Knows how dev documents are played, scored and fitted; leaves wording to card.py. Fitted on every other dev document and judged on the rest,
+so that no figure is read off the data that chose it.
+Next: models/training/card.py
+"""
+
+import gzip
+import lzma
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.heads import OTHER, Calibration
+from models.steps import Answer, Item, Work
+from models.tokenizer import split_words
+from models.training.data import CHAT_SETS, plain_texts, records
+from models.transformer import StreamingHierarchicalTransformer
+from models.walk import Levels, Walk
+
+STEP_ITEMS = {"chat": 4, "tokens": 200}
+SESSIONS = 40
+
+
+@dataclass
+class Played:
+    """A dev document, its truths and what the model thought at each unit."""
+
+    source: str
+    items: list[str]
+    speakers: list[str] = field(default_factory=list)
+    segment_ends: list[int] | None = None
+    starts: list[int] = field(default_factory=list)
+    """tokens: first item of each reference sentence."""
+    labels: list[str | None] = field(default_factory=list)
+    """Per unit."""
+    whole: str | None = None
+    shifts: list[tuple[int, float]] = field(default_factory=list)
+    """(position, logit) per unit, the session's first left out."""
+    topics: list[tuple[int, list[float]]] = field(default_factory=list)
+    document: list[float] = field(default_factory=list)
+    nats: float = 0.0
+
+
+class ListeningWalk(Walk):
+    """Keeps the raw logits of every unit it closes."""
+
+    def _advanced(self, speaker: int) -> tuple[Levels, float]:
+        levels, logit = super()._advanced(speaker)
+        self.trace.append((self.sentence[0], logit, self.above.heads.topic_logits(levels)[0].tolist()))
+        return levels, logit
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.trace: list[tuple[int, float, list[float]]] = []
+        LISTENERS.append(self)
+
+
+LISTENERS: list[ListeningWalk] = []
+"""Of the step at work, in the order of its sessions."""
+
+
+def dev_documents(folder: Path, limits: dict[str, int], split: str = "dev") -> Iterator[Played]:
+    """Dialogues, sections and articles of the dev split, in file order."""
+    for name in CHAT_SETS:
+        for n, r in enumerate(records(folder / f"chat/{name}.jsonl.gz", split)):
+            if n < limits.get(name, 10**9):
+                turns = r["turns"]
+                labels = (
+                    [str(t) for t in r["topic"]] if "topic" in r else [OTHER if name in ("tiage", "superdialseg") else None] * len(turns)
+                )
+                whole = max(set(labels), key=labels.count)
+                yield Played(name, [t["text"] for t in turns], [t["role"] for t in turns], r["seg_end"], [], labels, whole)
+    for r in records(folder / "text/mts_dialog.jsonl.gz", split):
+        turns = r["turns"]
+        yield Played(
+            "mts_dialog", [t["text"] for t in turns], [t["speaker"] for t in turns], None, [], [r["section"]] * len(turns), r["section"]
+        )
+    for n, r in enumerate(records(folder / "text/wiki300.jsonl.gz", split)):
+        if n < limits.get("wiki300", 10**9):
+            pieces = [[w + " " for w in s.split()] for s in r["sentences"]]
+            starts = np.cumsum([0] + [len(p) for p in pieces])[:-1].tolist()
+            yield Played("wiki300", [w for p in pieces for w in p], [], r["seg_end"], starts)
+
+
+def play(model: StreamingHierarchicalTransformer, documents: Sequence[Played], tell: Callable[[str], None]) -> None:
+    """Stream documents, SESSIONS at a time, and keep what was thought."""
+    model.walk = ListeningWalk
+    for first in range(0, len(documents), SESSIONS):
+        group = documents[first : first + SESSIONS]
+        states: list[Any] = [None] * len(group)
+        at = [0] * len(group)
+        while live := [n for n, d in enumerate(group) if at[n] < len(d.items)]:
+            works = []
+            for n in live:
+                d = group[n]
+                modality = "chat" if d.speakers else "tokens"
+                stop = min(len(d.items), at[n] + STEP_ITEMS[modality])
+                items = [
+                    Item(i, d.items[i], i * 1_000_000, d.speakers[i] if d.speakers else "", ends_session=i == len(d.items) - 1)
+                    for i in range(at[n], stop)
+                ]
+                at[n] = stop
+                works.append(Work(f"{modality}/{n}", states[n], items))
+            LISTENERS.clear()
+            results = model.step(works)
+            for n, walk, result in zip(live, LISTENERS, results, strict=True):
+                if result.error:
+                    raise result.error
+                states[n] = result.state
+                _keep(group[n], walk, result)
+        for n in range(len(group)):
+            model.drop(f"chat/{n}")
+            model.drop(f"tokens/{n}")
+        tell(f"calibrate {first + len(group)} of {len(documents)} dev documents")
+    model.walk = Walk
+
+
+def _keep(document: Played, walk: ListeningWalk, result: Any) -> None:
+    for position, logit, topic in walk.trace:
+        if position > 0:
+            document.shifts.append((position, logit))
+        document.topics.append((position, topic))
+    if result.state.closed_at >= 0:
+        document.document = walk.above.heads.document_logits(walk.levels)[0].tolist()
+    for item in result.items:
+        document.nats += sum(f.output["nats"] for f in item.findings if isinstance(f, Answer) and f.task == "surprise")
+
+
+# scores, after the definitions of the data's README
+
+
+def segmentation(pairs: Iterable[tuple[Sequence[int], Sequence[int]]]) -> dict[str, float]:
+    """Mean Pk, WindowDiff, F1 and Score of (reference, answer) segment ends, one pair a document."""
+    rows = []
+    for y, h in pairs:
+        k = max(2, round(len(y) / (sum(y) + 1) / 2))
+        windows = [(sum(y[i : i + k]), sum(h[i : i + k])) for i in range(len(y) - k + 1)] or [(sum(y), sum(h))]
+        pk = sum((a > 0) != (b > 0) for a, b in windows) / len(windows)
+        wd = sum(a != b for a, b in windows) / len(windows)
+        hits = sum(a and b for a, b in zip(y, h))
+        f1 = 2 * hits / (sum(y) + sum(h)) if hits else 0.0
+        rows.append((pk, wd, f1, 0.5 * f1 + 0.25 * (1 - pk) + 0.25 * (1 - wd)))
+    return dict(zip(("pk", "wd", "f1", "score"), np.mean(rows, axis=0).tolist()))
+
+
+def ends(document: Played, threshold_logit: float) -> list[int]:
+    """Segment ends that a threshold gives, per utterance or reference sentence."""
+    marks = [0] * len(document.segment_ends or [])
+    for position, logit in document.shifts:
+        if logit >= threshold_logit:
+            unit = bisect_right(document.starts, position) - 1 if document.starts else position
+            if unit > 0:
+                marks[unit - 1] = 1
+    marks[-1:] = [0]
+    return marks
+
+
+def calibration_error(confidences: Sequence[float], right: Sequence[bool], bins: int = 15) -> float:
+    """Expected calibration error over equal-mass bins."""
+    order = np.argsort(confidences, kind="stable")
+    c, r = np.asarray(confidences, float)[order], np.asarray(right, float)[order]
+    parts = [part for part in np.array_split(np.arange(len(c)), bins) if len(part)]
+    return float(sum(len(p) * abs(c[p].mean() - r[p].mean()) for p in parts) / max(1, len(c)))
+
+
+def fit_platt(logits: Sequence[float], truths: Sequence[int], weights: Sequence[float]) -> tuple[float, float]:
+    """Temperature and bias that minimise the weighted log loss of logit / temperature + bias."""
+    x, y, w = (torch.tensor(v, dtype=torch.float64) for v in (logits, truths, weights))
+    slope, bias = torch.ones((), dtype=torch.float64, requires_grad=True), torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([slope, bias], max_iter=100)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = (torch.nn.functional.binary_cross_entropy_with_logits(x * slope + bias, y, reduction="none") * w).sum() / w.sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return float(1 / slope.detach().clamp_min(0.05)), float(bias.detach())
+
+
+def fit_temperature(logits: Sequence[Sequence[float]], truths: Sequence[int], weights: Sequence[float]) -> float:
+    """The temperature, 0.3 to 5, with the least weighted log loss."""
+    x, y, w = torch.tensor(logits), torch.tensor(truths), torch.tensor(weights)
+    grid = np.geomspace(0.3, 5, 80)
+    costs = [float((torch.nn.functional.cross_entropy(x / t, y, reduction="none") * w).sum()) for t in grid]
+    return float(grid[int(np.argmin(costs))])
+
+
+def fit(documents: Sequence[Played], labels: Sequence[str]) -> Calibration:
+    """Every set counts the same, whatever its size."""
+    c = Calibration()
+    for modality in ("chat", "tokens"):
+        chosen = [d for d in documents if d.segment_ends and bool(d.speakers) == (modality == "chat")]
+        rows = [(logit, truth, d.source) for d in chosen for logit, truth in _shift_truths(d)]
+        sizes = {s: sum(r[2] == s for r in rows) for s in {r[2] for r in rows}}
+        t, b = fit_platt([r[0] for r in rows], [r[1] for r in rows], [1 / sizes[r[2]] for r in rows])
+        grid = np.linspace(0.1, 0.8, 71)
+        sets = sorted(sizes)
+        means = [
+            np.mean(
+                [segmentation((d.segment_ends or [], ends(d, (_logit(p) - b) * t)) for d in chosen if d.source == s)["score"] for s in sets]
+            )
+            for p in grid
+        ]
+        best = float(grid[int(np.argmax(means))])
+        changes = {"shift_temperature": t, "shift_bias": b, "chat_threshold": best}
+        c = replace(c, **changes) if modality == "chat" else replace(c, text_shift_temperature=t, text_shift_bias=b, text_threshold=best)
+    number = {label: n for n, label in enumerate(labels)}
+    units = [(topic, number[label], d.source) for d in documents for topic, label in _label_truths(d) if label in number]
+    wholes = [(d.document, number[d.whole], d.source) for d in documents if d.whole in number and d.document]
+    temperatures = []
+    for rows in (units, wholes):
+        sizes = {s: sum(r[2] == s for r in rows) for s in {r[2] for r in rows}}
+        temperatures.append(fit_temperature([r[0] for r in rows], [r[1] for r in rows], [1 / sizes[r[2]] for r in rows]))
+    return replace(c, topic_temperature=temperatures[0], document_temperature=temperatures[1])
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def _shift_truths(d: Played) -> Iterator[tuple[float, int]]:
+    """(logit, truth) of every unit that could start a topic."""
+    seen = set()
+    for position, logit in d.shifts:
+        unit = bisect_right(d.starts, position) - 1 if d.starts else position
+        if unit > 0 and unit not in seen and d.segment_ends:
+            seen.add(unit)
+            yield logit, d.segment_ends[unit - 1]
+
+
+def _label_truths(d: Played) -> Iterator[tuple[list[float], str | None]]:
+    for position, topic in d.topics:
+        if d.speakers and position < len(d.labels):
+            yield topic, d.labels[position]
+
+
+def figures(documents: Sequence[Played], c: Calibration, labels: Sequence[str]) -> dict[str, Any]:
+    """Scores per set, label accuracy and calibration error, with calibration `c`."""
+    out: dict[str, Any] = {"segments": {}, "labels": {}, "ece": {}}
+    number = {label: n for n, label in enumerate(labels)}
+    confidences: dict[str, tuple[list[float], list[bool]]] = {}
+    for source in sorted({d.source for d in documents}):
+        mine = [d for d in documents if d.source == source]
+        chat = bool(mine[0].speakers)
+        t, b, threshold = (
+            (c.shift_temperature, c.shift_bias, c.chat_threshold)
+            if chat
+            else (c.text_shift_temperature, c.text_shift_bias, c.text_threshold)
+        )
+        if mine[0].segment_ends:
+            pairs = [(d.segment_ends or [], ends(d, (_logit(threshold) - b) * t)) for d in mine]
+            every = segmentation((y, [0] + [0] * (len(y) - 1)) for y, _ in pairs)["score"]
+            out["segments"][source] = segmentation(pairs) | {"documents": len(mine), "no_boundary_score": every}
+            p, y = confidences.setdefault(f"shift {'chat' if chat else 'tokens'}", ([], []))
+            for d in mine:
+                for logit, truth in _shift_truths(d):
+                    p.append(1 / (1 + math.exp(-(logit / t + b))))
+                    y.append(bool(truth))
+        units = [(topic, number[label]) for d in mine for topic, label in _label_truths(d) if label in number]
+        wholes = [(d.document, number[d.whole]) for d in mine if d.whole in number and d.document]
+        for name, rows, temperature in (("topic", units, c.topic_temperature), ("document", wholes, c.document_temperature)):
+            if rows:
+                probabilities = torch.softmax(torch.tensor([r[0] for r in rows]) / temperature, -1)
+                best, truth = probabilities.max(-1), torch.tensor([r[1] for r in rows])
+                hits = (best.indices == truth).tolist()
+                common = max(np.bincount(truth).tolist()) / len(truth)
+                out["labels"][f"{source} {name}"] = {"accuracy": sum(hits) / len(hits), "most_common": common, "n": len(hits)}
+                p, y = confidences.setdefault(name, ([], []))
+                p += best.values.tolist()
+                y += hits
+    out["ece"] = {name: calibration_error(p, y) for name, (p, y) in confidences.items()}
+    return out
+
+
+def language_figures(model: StreamingHierarchicalTransformer, folder: Path, limit: int) -> dict[str, float]:
+    """Bits per byte of held-out plain text, streamed; beside gzip and xz over the same text, as one file."""
+    texts, size = [], 0
+    for text in plain_texts(folder, "dev"):
+        texts.append(text[:30_000])
+        size += len(texts[-1])
+        if size > limit:
+            break
+    documents = [Played("plain", ["".join(words) for words in _groups(split_words(t), 50)]) for t in texts]
+    play(model, documents, lambda line: None)
+    data = "".join(texts).encode()
+    return {
+        "bytes": len(data),
+        "model": sum(d.nats for d in documents) / math.log(2) / len(data),
+        "gzip": 8 * len(gzip.compress(data, 9)) / len(data),
+        "xz": 8 * len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) / len(data),
+    }
+
+
+def _groups(words: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for at in range(0, len(words), size):
+        yield words[at : at + size]
