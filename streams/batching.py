@@ -94,23 +94,27 @@ class BatchConsumer(Consumer):
     # -- fetching
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Poll and deliver until stopped. One poll at a time: none is under way when the flow has stopped."""
-        while not (self.should_stop or fetcher.should_stop):
-            if not self.flow_active:
-                await self.can_resume_flow.wait()
-            self.not_waiting_next_records.clear()
-            try:
-                taken = await self._thread.poll()
-            except (ConsumerStoppedError, asyncio.CancelledError):
-                if self.app.should_stop:
-                    return  # in a rebalance too, where Faust's fetcher takes it for a crash
+        """Poll and deliver until stopped."""
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                if not self.flow_active:
+                    await self.can_resume_flow.wait()
+                await self._poll_once()
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            if not self.app.should_stop:  # else Faust's fetcher takes it for a crash when it comes in a rebalance
                 raise
-            finally:
-                self.not_waiting_next_records.set()
-            for tp, (records, next_offset) in taken.items():
-                # records that arrive after the flow stopped are dropped: their seek always comes before the flow resumes
-                if self.flow_active or self._is_changelog_tp(tp):
-                    self._deliver(tp, records, next_offset)
+
+    async def _poll_once(self) -> None:
+        """One poll; none is under way when `not_waiting_next_records` is set."""
+        self.not_waiting_next_records.clear()
+        try:
+            taken = await self._thread.poll()
+        finally:
+            self.not_waiting_next_records.set()
+        for tp, (records, next_offset) in taken.items():
+            # records that arrive after the flow stopped are dropped: their seek always comes before the flow resumes
+            if self.flow_active or self._is_changelog_tp(tp):
+                self._deliver(tp, records, next_offset)
 
     def _deliver(self, tp: TP, records: list[Record], next_offset: int) -> None:
         if self._is_changelog_tp(tp):
@@ -259,6 +263,7 @@ class BatchConsumer(Consumer):
         """Hand out nothing any more: an agent failed, and what it did not finish must be replayed in order."""
         self.streaming = False
         self.working.clear()
+        self._step_ended.set()
         self.stop_flow()
 
 
