@@ -91,8 +91,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """What all outputs share; a row of each table begins with it."""
 
     event_id: str
-    timestamp: int
-    """Microseconds since the epoch."""
+    timestamp: Micros
     session_id: str
     modality: str
     model_version: str

@@ -9,7 +9,7 @@ import traceback
 from aiokafka import AIOKafkaProducer
 
 from schemas.codec import CONTENT_TYPES, encoder
-from schemas.events import StepFailed, event_id, trace_id_of
+from schemas.events import Micros, StepFailed, event_id, trace_id_of
 from schemas.topics import DEAD_LETTER
 from schemas.trace import Header, read
 from sinks.errors import RowsRefusedError
@@ -44,7 +44,7 @@ def event(record: Record, problem: Exception, unreadable: bool) -> StepFailed:
     told = {"stage": "decode" if unreadable else "insert", "key": key, "bytes": str(len(record.value or b""))}
     return StepFailed(
         event_id=event_id("sink-failure", *place),
-        timestamp=record.timestamp * 1000,
+        timestamp=Micros(record.timestamp * 1000),
         session_id=(record.key or b"").decode("utf-8", "replace"),
         modality="",
         model_version="",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from schemas.events import StepFailed, event_id, trace_id_of
+from schemas.events import Micros, StepFailed, event_id, trace_id_of
 from schemas.trace import Header
 from streams.session import Place
 
@@ -48,7 +48,7 @@ def to_event(failure: Failure, model_version: str) -> StepFailed:
         context |= {"key": (failure.key or b"")[:SHOWN_BYTES].decode("utf-8", "replace"), "bytes": str(len(failure.value)), "begins": shown}
     return StepFailed(
         event_id=event_id("failures", *identity, failure.action),
-        timestamp=failure.timestamp_us,
+        timestamp=Micros(failure.timestamp_us),
         session_id=failure.session_id,
         modality=failure.modality,
         model_version=model_version,

@@ -58,7 +58,7 @@ def test_decode_of_encode_is_the_record(name: str) -> None:
     law()
 
 
-@pytest.mark.parametrize("name", ["tokens", "logs", "chat", "metrics", "labels", "requests"])
+@pytest.mark.parametrize("name", RECORDS)
 def test_json_says_the_same_as_avro(name: str) -> None:
     @given(values(RECORDS[name]))
     def law(record: object) -> None:
