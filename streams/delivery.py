@@ -165,6 +165,7 @@ def batch_agent(app: App, topic: str) -> Callable[[Callable[[Any], Awaitable[Non
                 await app.crash(problem)
                 await asyncio.Event().wait()  # until cancelled; returning would make Faust start the agent again
 
+        agent.__module__, agent.__qualname__ = fun.__module__, fun.__qualname__  # for Faust's logs
         app.agent(app.topic(topic, key_type=bytes, value_type=bytes), name=topic)(agent)
         return fun
 

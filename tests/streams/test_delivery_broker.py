@@ -195,6 +195,26 @@ async def forever(stream: Any) -> None:
             batch.ack()
 
 
+async def test_batches_are_the_events_of_fausts_own_stream_too(broker: str, topics: str, tmp_path: Path) -> None:
+    app, _ = small_app(broker, topics, tmp_path)
+    seen: list[int] = []
+
+    @app.agent(app.topic(f"{topics}in", key_type=bytes, value_type=bytes))
+    async def plain(stream: Any) -> None:
+        async for event in stream.noack().events():
+            seen.extend(r.offset for r in event.value.records)
+            event.ack()
+
+    await produce(broker, f"{topics}in", [(0, b"k", b"v")] * 300)
+    async with running(app):
+        for _ in range(100):
+            if len(seen) == 300:
+                break
+            await asyncio.sleep(0.1)
+    assert seen == list(range(300))
+    assert await committed(broker, f"{topics}in", f"{topics}app") == 300
+
+
 async def test_a_record_of_10_megabytes_passes(broker: str, topics: str, tmp_path: Path) -> None:
     app, _ = small_app(broker, topics, tmp_path)
     seen: list[tuple[int, int]] = []
