@@ -26,6 +26,8 @@ from streams.sessions import Sessions
 from streams.side import Side
 from streams.tracing import Sampler, Tracer
 
+MAX_POLL_RECORDS = 1000
+"""Records of one batch: a step must end well within a rebalance (streams/batching.py, BODY_GRACE_S)."""
 AGENTS: dict[str, Any] = {"tokens": tokens, "chat": chat, "logs": logs, "metrics": metrics}
 
 
@@ -43,6 +45,7 @@ def build_app(
         config.data_dir / f"worker-{config.worker_index}",
         instance=f"{group}-worker-{config.worker_index}",
         partitions=config.partitions,
+        max_poll_records=MAX_POLL_RECORDS,
         watchdog_s=config.watchdog_s,
         ready_file=config.ready_file,
     )

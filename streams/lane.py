@@ -27,6 +27,8 @@ from streams.sessions import Session, Sessions, cache_name
 from streams.tracing import Times, Tracer, to_otlp
 
 DAY_MS = 86_400_000
+TEXT_STEP_RECORDS = 256
+"""A step of the transformer takes no further batch once it has so many records: at some milliseconds each, more would make the first wait for the last."""
 IDLE_TICK_S = 1.0
 """With nothing to read, how often to look for silent sessions."""
 
