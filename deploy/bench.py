@@ -29,13 +29,16 @@ from deploy import tables
 from deploy.benchmarks import latency
 from deploy.benchmarks.contest import CONTENDERS, FAUST, SPINE, BenchError, Run, run
 from deploy.benchmarks.load import Desk
-from deploy.local import background, broker, kafka_server, ports, processes
+from deploy.local import background, broker, kafka_server, ports, processes, state
 from deploy.local.progress import Progress
+from deploy.local.state import StackState
 from deploy.targets import Caller, kafka_is_named, target_of
 from schemas.errors import SettingError
 
 GOAL = 20.0
 """Times bare Faust, of the worker with the same outputs."""
+MEASURED = {"STRATA_PREDICTION_PERFORMANCE_EVERY_ITEMS": "10"}
+"""Of a stack that only lives to be measured: more rows that tell where the time goes."""
 RECORDS, QUICK_RECORDS = 400_000, 60_000
 ROUNDS, QUICK_ROUNDS = 3, 1
 
@@ -95,6 +98,7 @@ def bench(
         if latency_:
             result = _latency(caller, data_dir, rate, seconds, progress)
             _give({"machine": _machine(), "latency": result}, latency_table(result), as_json, out)
+            print(latency_load(result), file=sys.stderr)
             return
         chosen = _chosen(only)
         count = records or (QUICK_RECORDS if quick else RECORDS)
@@ -208,23 +212,33 @@ def standings_table(standings: Sequence[Standing]) -> tuple[list[str], list[list
 
 def latency_table(result: latency.Latency) -> tuple[list[str], list[list[str]]]:
     """Head and rows."""
-    rows = [
-        [f"{result.rate:g} tokens/s, {result.sessions} sessions, {result.seconds:g} s", kind, f"{s.count:,}"]
-        + [f"{v:.0f}" for v in (s.p50_ms, s.p95_ms, s.p99_ms, s.max_ms)]
-        for kind, s in result.by_kind.items()
-    ]
-    return ["load", "append of a token to append of its", "records", "p50 ms", "p95 ms", "p99 ms", "max ms"], rows
+    named = {f"append of a token to append of its {kind}": s for kind, s in result.by_kind.items()}
+    named |= {f"in the worker: {name}": s for name, s in result.stages.items()}
+    rows = [[name, f"{s.count:,}", *(f"{v:.0f}" for v in (s.p50_ms, s.p95_ms, s.p99_ms, s.max_ms))] for name, s in named.items()]
+    return ["", "records", "p50 ms", "p95 ms", "p99 ms", "max ms"], rows
+
+
+def latency_load(result: latency.Latency) -> str:
+    """What was played, and what it cost."""
+    shares = ", ".join(f"{name} {share:.2f}" for name, share in sorted(result.cpu_share.items()))
+    played = f"{result.rate:g} tokens/s over {result.sessions} sessions for {result.seconds:g} s; {result.decided:,} of {result.tokens:,} made a prediction"
+    return f"{played}; CPUs used: {shares}" if shares else played
 
 
 def _latency(caller: Caller, data_dir: Path | None, rate: float, seconds: float, progress: Progress) -> latency.Latency:
     target = target_of(caller, data_dir=data_dir)
     if target.is_running_stack or kafka_is_named(caller, None):
-        return asyncio.run(latency.measure(target.kafka_bootstrap, target.topic_prefix, rate, seconds))
+        running = state.running(target.data_dir)
+        return asyncio.run(latency.measure(target.kafka_bootstrap, target.topic_prefix, rate, seconds, _pids(running)))
     with tempfile.TemporaryDirectory(prefix="strata-bench-") as folder:
         flags = ["--free-ports", "--data-dir", folder]
-        with background.stack_for(flags, Path(folder), caller.environ, progress) as stack:
+        with background.stack_for(flags, Path(folder), {**MEASURED, **caller.environ}, progress) as stack:
             progress.line(f"measuring for {seconds:g} s")
-            return asyncio.run(latency.measure(stack.kafka_bootstrap, stack.topic_prefix, rate, seconds))
+            return asyncio.run(latency.measure(stack.kafka_bootstrap, stack.topic_prefix, rate, seconds, _pids(stack)))
+
+
+def _pids(stack: StackState | None) -> dict[str, int]:
+    return {p.name: p.pid for p in stack.processes if p.pid} if stack else {}
 
 
 def _machine() -> dict[str, Any]:

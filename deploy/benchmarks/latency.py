@@ -4,12 +4,14 @@ Knows what is sent and how it is joined; leaves stacks to deploy/bench.py. Both 
 """
 
 import asyncio
+import contextlib
 import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import psutil
 from aiokafka import AIOKafkaProducer
 
 from deploy.benchmarks.contest import BenchError
@@ -19,6 +21,7 @@ from schemas.codec import Codec
 from schemas.topics import app_id
 
 SESSIONS = 50
+WARM_UP_S = 3.0
 SETTLE_S = 30.0
 """How long the worker may take to commit what was sent."""
 APPEND_TIME = 1
@@ -48,33 +51,42 @@ class Latency:
     decided: int
     """Tokens that made a prediction."""
     by_kind: Mapping[str, Spread]
-    """predictions, of them those before a session's end (its last token decides much at once), and input-stream."""
+    """predictions and input-stream."""
+    stages: Mapping[str, Spread]
+    """Milliseconds the worker says it spent (its performance rows), by name."""
+    cpu_share: Mapping[str, float]
+    """CPU seconds per second of each process of the stack, where it runs here."""
 
 
-async def measure(bootstrap: str, prefix: str, rate: float, seconds: float) -> Latency:
-    """Play pieces of real text into `tokens` and wait until the worker is through. Raises BenchError when it is not in time."""
+async def measure(bootstrap: str, prefix: str, rate: float, seconds: float, pids: Mapping[str, int]) -> Latency:
+    """Play pieces of real text into `tokens` and wait until the worker is through. Raises BenchError when it is not in time.
+
+    pids: the stack's processes on this machine, by name.
+    """
     source = prefix + "tokens"
     async with Desk(bootstrap) as desk:
-        outputs = (prefix + "predictions", prefix + "input-stream")
-        starts = {topic: await desk.ends(topic) for topic in (source, *outputs)}
+        outputs, measured = (prefix + "predictions", prefix + "input-stream"), prefix + "performance"
+        # 1. warm up: a worker's first steps are not what it does all day
+        await _play(_plays(rate, WARM_UP_S), bootstrap, prefix, rate)
+        await _settled(desk, app_id(prefix), source)
+        # 2. play
+        starts = {topic: await desk.ends(topic) for topic in (source, *outputs, measured)}
         plays = _plays(rate, seconds)
         names = {p.session_id for p in plays}
-        producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=0)
-        await producer.start()
-        try:
-            sent = await replay(plays, producer, Pace(rate=rate / SESSIONS), prefix=prefix, sampled_share=0.0)
-        finally:
-            await producer.stop()
+        cpu, begun = _cpu(pids), time.monotonic()
+        sent = await _play(plays, bootstrap, prefix, rate)
         await _settled(desk, app_id(prefix), source)
+        took_s, used = time.monotonic() - begun, _cpu(pids)
+        # 3. join what came out to what went in
         appended = {}
         for record in await desk.read(source, starts[source]):
             if record.timestamp_type != APPEND_TIME:
                 raise BenchError(f"topic {source} keeps its producers' times; set message.timestamp.type=LogAppendTime to measure with it")
             if record.key.decode() in names:
                 appended[record.partition, record.offset] = record.timestamp
-        delays, decided = dict[str, list[float]](), set[tuple[int, int]]()
+        delays, decided, codec = dict[str, list[float]](), set[tuple[int, int]](), Codec()
         for topic, name in zip(outputs, ("predictions", "input_stream"), strict=True):
-            codec, kind = Codec(), topic.removeprefix(prefix)
+            kind = topic.removeprefix(prefix)
             for record in await desk.read(topic, starts[topic]):
                 event = codec.decode_dict(name, record.value)
                 place = (event["kafka_partition"], event["kafka_offset"])
@@ -82,7 +94,31 @@ async def measure(bootstrap: str, prefix: str, rate: float, seconds: float) -> L
                     delays.setdefault(kind, []).append(record.timestamp - appended[place])
                     if kind == "predictions":
                         decided.add(place)
-    return Latency(rate, seconds, SESSIONS, sent, len(decided), {kind: spread(d) for kind, d in delays.items()})
+        stages: dict[str, list[float]] = {}
+        for record in await desk.read(measured, starts[measured]):
+            event = codec.decode_dict("performance", record.value)
+            if event["session_id"] in names and event["unit"] == "ms":
+                stages.setdefault(event["metric_name"], []).append(event["metric_value"])
+    return Latency(
+        rate,
+        seconds,
+        SESSIONS,
+        sent,
+        len(decided),
+        {kind: spread(d) for kind, d in delays.items()},
+        {name: spread(d) for name, d in stages.items()},
+        {name: round((used[name] - cpu[name]) / took_s, 3) for name in used.keys() & cpu.keys()},
+    )
+
+
+def _cpu(pids: Mapping[str, int]) -> dict[str, float]:
+    """CPU seconds so far; a process that is gone is left out."""
+    found = {}
+    for name, pid in pids.items():
+        with contextlib.suppress(psutil.Error):
+            times = psutil.Process(pid).cpu_times()
+            found[name] = times.user + times.system
+    return found
 
 
 def spread(delays: Sequence[float]) -> Spread:
@@ -93,6 +129,15 @@ def spread(delays: Sequence[float]) -> Spread:
         return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
     return Spread(len(ordered), at(0.5), at(0.95), at(0.99), ordered[-1])
+
+
+async def _play(plays: Sequence[Play], bootstrap: str, prefix: str, rate: float) -> int:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=0)
+    await producer.start()
+    try:
+        return await replay(plays, producer, Pace(rate=rate / SESSIONS), prefix=prefix, sampled_share=0.0)
+    finally:
+        await producer.stop()
 
 
 def _plays(rate: float, seconds: float) -> list[Play]:
