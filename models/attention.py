@@ -1,6 +1,6 @@
 """Causal attention: rotary positions and grouped queries, over whole sequences and over caches.
 
-Knows shapes, masks and the fixed blocks that make results independent of the batch; leaves storage to kv_cache.py.
+Knows shapes, masks and the lengths in which keys are read; leaves storage to kv_cache.py.
 Next: models/encoder.py
 """
 
@@ -9,8 +9,6 @@ from torch import Tensor
 
 BUCKET = 128
 """Keys are read in lengths that are multiples of this: a function of the query's position alone."""
-BLOCK = 4
-"""Query positions computed together, aligned: position // BLOCK."""
 
 
 def rotary_tables(n_positions: int, head_size: int, base: float) -> tuple[Tensor, Tensor]:

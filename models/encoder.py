@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.attention import BLOCK, BUCKET, bucket_of, rotary_tables, rotate
+from models.attention import BUCKET, bucket_of, rotary_tables, rotate
 from models.config import ModelConfig
 from models.kv_cache import KVCache
-from models.row_blocks import ROWS, RowBlocks, equal_attention_rows
+from models.row_blocks import ROWS, RowBlocks, equal_attention_sizes
 from models.trunk import Block, Trunk
 
 SURPRISE_ROWS = 128
@@ -38,9 +38,9 @@ class Run:
 class CachedEncoder:
     """The trunk over caches: prefill and decode are the same call, runs of any length of many sessions at once.
 
-    A token's hidden state depends, bit for bit, on its window alone: linear layers run on blocks of rows whose sizes were
-    found to give equal bits on this machine (`RowBlocks`), attention on blocks of 4 query positions, aligned, against keys in
-    lengths that the position alone decides. Needs one intra-op thread.
+    A token's hidden state depends, bit for bit, on its window alone: linear layers run on blocks of rows, and attention on groups of
+    query positions, whose sizes were found to give equal bits on this machine (row_blocks.py); keys are read in lengths that the
+    position alone decides. Needs one intra-op thread.
     """
 
     def __init__(self, trunk: Trunk):
@@ -51,8 +51,8 @@ class CachedEncoder:
         self.cos, self.sin = (
             table[:, None] for table in rotary_tables(self.config.max_positions, self.config.head_size, self.config.rope_base)
         )
-        self.layers = [_Layer(block) for block in trunk.blocks]  # type: ignore[arg-type]
-        self.attention_rows = equal_attention_rows(self.config)
+        self.layers = [_Layer(block, self.config) for block in trunk.blocks]  # type: ignore[arg-type]
+        self.attention_sizes = equal_attention_sizes(self.config)
 
     @torch.inference_mode()
     def encode(self, runs: Sequence[Run]) -> list[Tensor]:
@@ -60,7 +60,7 @@ class CachedEncoder:
 
         Each cache may stand in one run only. On an exception the caches of the runs are no longer valid.
         """
-        layout = _Layout(runs, self.config, self.attention_rows)
+        layout = _Layout(runs, self.config, self.attention_sizes)
         for run in runs:
             run.cache.reserve(run.cache.length + len(run.ids))
         x = F.embedding(layout.ids, self.embedding)  # (R, C), R a multiple of 8
@@ -69,48 +69,38 @@ class CachedEncoder:
             x = self._layer(number, layer, x, cos, sin, layout)
         for run in runs:
             run.cache.window += array("H", run.ids).tobytes()
-        hidden = F.rms_norm(x, (self.config.width,), self.norm, 1e-5)
+        hidden = normal(x) * self.norm
         return [hidden[first : first + len(run.ids)] for run, first in zip(runs, layout.first_rows)]
 
     def _layer(self, number: int, layer: "_Layer", x: Tensor, cos: Tensor, sin: Tensor, layout: "_Layout") -> Tensor:
         c = self.config
-        R = x.shape[0]
-        qkv = layer.qkv(F.rms_norm(x, (c.width,), layer.attention_norm, 1e-5)).view(R, c.n_heads + 2 * c.n_kv_heads, c.head_size)
-        qk = rotate(qkv[:, : c.n_heads + c.n_kv_heads], cos, sin)
-        kv = torch.stack((qk[:, c.n_heads :], qkv[:, c.n_heads + c.n_kv_heads :]), dim=1)  # (R, 2, H_kv, D)
+        R, n_queries_keys = x.shape[0], c.n_heads + c.n_kv_heads
+        qkv = layer.qkv(normal(x)).view(R, n_queries_keys + c.n_kv_heads, c.head_size)
+        qk = rotate(qkv[:, :n_queries_keys], cos, sin)
+        keys, values = qk[:, c.n_heads :], qkv[:, n_queries_keys:]
         for run, first in zip(layout.runs, layout.first_rows):
-            run.cache.write(number, run.cache.length, kv[first : first + len(run.ids)])
-        queries = (qk[:, : c.n_heads] * c.head_size**-0.5).reshape(R * c.n_heads, c.head_size)
+            last = first + len(run.ids)
+            run.cache.write(number, run.cache.length, keys[first:last], values[first:last])
+        queries = qk[:, : c.n_heads].reshape(R * c.n_heads, c.head_size)
         y = self._attend(number, queries, layout)
         x = x + layer.output(y.view(R, c.width))
-        gate, up = layer.gate_up(F.rms_norm(x, (c.width,), layer.feed_norm, 1e-5)).chunk(2, dim=-1)
+        gate, up = layer.gate_up(normal(x)).chunk(2, dim=-1)
         return x + layer.down((F.silu(gate) * up).contiguous())
 
     def _attend(self, number: int, queries: Tensor, layout: "_Layout") -> Tensor:
         """queries: (R * H, D). Returns (R * H, D)."""
         c = self.config
-        gathered = queries[layout.query_rows]  # (attention rows, D), in blocks
+        gathered = queries[layout.query_rows]  # (attention rows, D), a group of rows per job
         outputs = torch.empty_like(gathered)
         for bucket in layout.buckets:
             scores = torch.empty(bucket.stop - bucket.start, bucket.keys)
-            for job in bucket.jobs:
-                keys, _ = job.cache.read(number, bucket.keys)
-                a, b = job.start - bucket.start, job.stop - bucket.start
-                torch.bmm(
-                    gathered[job.start : job.stop].view(c.n_kv_heads, -1, c.head_size),
-                    keys,
-                    out=scores[a:b].view(c.n_kv_heads, -1, bucket.keys),
-                )
-            scores.add_(bucket.mask)
-            weights = torch.softmax(scores, dim=-1)
-            for job in bucket.jobs:
-                _, values = job.cache.read(number, bucket.keys)
-                a, b = job.start - bucket.start, job.stop - bucket.start
-                torch.bmm(
-                    weights[a:b].view(c.n_kv_heads, -1, bucket.keys),
-                    values,
-                    out=outputs[job.start : job.stop].view(c.n_kv_heads, -1, c.head_size),
-                )
+            here, there = gathered[bucket.start : bucket.stop], outputs[bucket.start : bucket.stop]
+            pairs = [job.cache.read(number, bucket.keys) for job in bucket.jobs]
+            for (keys, _), query, score in zip(pairs, bucket.parts(here), bucket.parts(scores)):
+                torch.bmm(query, keys, out=score)
+            weights = torch.softmax(scores.add_(bucket.mask), dim=-1)
+            for (_, values), weight, output in zip(pairs, bucket.parts(weights), bucket.parts(there)):
+                torch.bmm(weight, values, out=output)
             if number == c.n_layers - 1:
                 for run, rows, position in bucket.watched:
                     run.attention[position] = weights[rows].mean(dim=0)[: position + 1].clone()
@@ -132,91 +122,116 @@ class CachedEncoder:
         return losses
 
 
-class _Layer:
-    """One block's weights, laid out for blocks of rows."""
+def normal(x: Tensor) -> Tensor:
+    """RMSNorm without its weights, which are folded into the matrix that follows."""
+    return x * torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + 1e-5)
 
-    def __init__(self, block: Block):
-        self.attention_norm, self.feed_norm = block.attention_norm.weight.detach(), block.feed_norm.weight.detach()
-        linears = (block.qkv, block.output, block.gate_up, block.down)
-        self.qkv, self.output, self.gate_up, self.down = (RowBlocks(layer.weight.detach().t().contiguous()) for layer in linears)
+
+class _Layer:
+    """One block's weights, laid out for blocks of rows, norms and the scale of the queries folded in."""
+
+    def __init__(self, block: Block, config: ModelConfig):
+        qkv = block.qkv.weight.detach() * block.attention_norm.weight.detach()
+        qkv = torch.cat((qkv[: config.width] * config.head_size**-0.5, qkv[config.width :]))
+        gate_up = block.gate_up.weight.detach() * block.feed_norm.weight.detach()
+        weights = (qkv, block.output.weight.detach(), gate_up, block.down.weight.detach())
+        self.qkv, self.output, self.gate_up, self.down = (RowBlocks(weight.t().contiguous()) for weight in weights)
 
 
 @dataclass(slots=True)
 class _Job:
-    """Query blocks of one run against one bucket of its keys: attention rows start..stop, (H_kv, blocks * BLOCK * group) of them."""
+    """Neighbouring query positions of one run against one bucket of its keys."""
 
+    run: Run
     cache: KVCache
-    start: int
-    stop: int
+    position: int
+    n_positions: int
+    row: int
+    """Of the first position, in the linear layers."""
 
 
 @dataclass(slots=True)
 class _Bucket:
-    """All jobs of a step with the same number of keys; their attention rows are next to each other."""
+    """All jobs of a step with the same number of keys; their attention rows are next to each other, jobs of one position first."""
 
     keys: int
-    start: int
     jobs: list[_Job]
-    limits: list[np.ndarray]
-    """Keys that each attention row may see."""
-    watched: list[tuple[Run, Tensor, int]]
+    n_kv_heads: int
+    group: int
+    start: int
     stop: int = 0
+    watched: list[tuple[Run, Tensor, int]] = field(default_factory=list)
     mask: Tensor = field(default_factory=lambda: torch.empty(0))
     """(rows, keys), 0 or -inf where a key is later than the query."""
 
+    def parts(self, rows: Tensor) -> list[Tensor]:
+        """(attention rows of this bucket, N) -> (H_kv, positions * group, N) per job."""
+        n_single = sum(job.n_positions == 1 for job in self.jobs)
+        size, width = self.n_kv_heads * self.group, rows.shape[1]
+        found = list(rows[: n_single * size].view(n_single, self.n_kv_heads, self.group, width).unbind(0))
+        at = n_single * size
+        for job in self.jobs[n_single:]:
+            found.append(rows[at : at + size * job.n_positions].view(self.n_kv_heads, -1, width))
+            at += size * job.n_positions
+        return found
+
 
 class _Layout:
-    """Where each token of a step lies: its row in the linear layers, its rows in the attention blocks."""
+    """Where each token of a step lies: its row in the linear layers, its rows in the attention of its bucket."""
 
     def __init__(self, runs: Sequence[Run], config: ModelConfig, sizes: Sequence[int]):
         n = sum(len(run.ids) for run in runs)
-        n_rows = -(-(n + 1) // ROWS) * ROWS  # at least one row of padding: absent queries point to it
+        n_rows = -(-n // ROWS) * ROWS
         ids, positions = np.zeros(n_rows, np.int64), np.zeros(n_rows, np.int64)
         self.runs, self.first_rows = runs, list[int]()
-        by_keys: dict[int, list[tuple[Run, int, int, int]]] = {}
+        by_keys: dict[int, list[_Job]] = {}
         row = 0
         for run in runs:
             start, count = run.cache.length, len(run.ids)
             self.first_rows.append(row)
             ids[row : row + count], positions[row : row + count] = run.ids, np.arange(start, start + count)
-            for block, blocks in _block_groups(start, start + count, sizes):
-                by_keys.setdefault(bucket_of(block * BLOCK), []).append((run, row - start, block, blocks))
+            for position, n_positions in _groups(start, start + count, sizes):
+                by_keys.setdefault(bucket_of(position), []).append(_Job(run, run.cache, position, n_positions, row + position - start))
             row += count
         self.ids, self.positions = torch.from_numpy(ids), torch.from_numpy(positions)
         self.buckets: list[_Bucket] = []
         query_rows, output_rows, at = [], np.zeros((n_rows, config.n_heads), np.int64), 0
-        heads = np.arange(config.n_heads).reshape(config.n_kv_heads, 1, config.group)
-        for keys, entries in sorted(by_keys.items()):
-            bucket = _Bucket(keys, at, [], [], [])
-            for run, shift, block, blocks in entries:
-                place = np.arange(block * BLOCK, (block + blocks) * BLOCK)[None, :, None]  # (1, positions, 1)
-                start, stop = run.cache.length, run.cache.length + len(run.ids)
-                present = (place >= start) & (place < stop)
-                size = config.n_kv_heads * blocks * BLOCK * config.group
-                mine = np.arange(at, at + size).reshape(config.n_kv_heads, blocks * BLOCK, config.group)
-                query_rows.append((np.where(present, place + shift, n) * config.n_heads + heads).ravel())
-                here = present[0, :, 0]
-                output_rows[place[0, here, 0] + shift] = mine[:, here].transpose(1, 0, 2).reshape(-1, config.n_heads)
-                bucket.limits.append(np.broadcast_to(place + 1, mine.shape).ravel())
-                first = block * BLOCK
-                for position in run.watch:
-                    if first <= position < first + blocks * BLOCK:
-                        bucket.watched.append((run, torch.from_numpy(mine[:, position - first].ravel() - bucket.start), position))
-                bucket.jobs.append(_Job(run.cache, at, at + size))
-                at += size
-            bucket.stop = at
-            limits = torch.from_numpy(np.concatenate(bucket.limits))
-            bucket.mask = torch.where(torch.arange(keys) >= limits[:, None], float("-inf"), 0.0)  # adding is 7 times faster than filling
+        for keys, jobs in sorted(by_keys.items()):
+            jobs.sort(key=lambda job: job.n_positions > 1)
+            bucket = _Bucket(keys, jobs, config.n_kv_heads, config.group, at)
+            rows = _attention_rows(jobs, config)  # which linear row and head each attention row is
+            query_rows.append(rows)
+            stop = bucket.stop = at + len(rows)
+            output_rows.reshape(-1)[rows] = np.arange(at, stop)
+            limits = torch.from_numpy(positions[rows // config.n_heads])
+            bucket.mask = torch.where(torch.arange(keys) > limits[:, None], float("-inf"), 0.0)  # adding is 7 times faster than filling
+            for job in jobs:
+                for position in job.run.watch:
+                    if job.position <= position < job.position + job.n_positions:
+                        mine = output_rows[job.row + position - job.position] - at
+                        bucket.watched.append((job.run, torch.from_numpy(mine), position))
             self.buckets.append(bucket)
+            at = stop
         self.query_rows = torch.from_numpy(np.concatenate(query_rows))
         self.output_rows = torch.from_numpy(output_rows.ravel())
 
 
-def _block_groups(start: int, stop: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Aligned blocks that positions start..stop touch, as (first block, blocks), never across a bucket."""
-    block, end, per_bucket = start // BLOCK, -(-stop // BLOCK), BUCKET // BLOCK
-    while block < end:
-        room = min(end, (block // per_bucket + 1) * per_bucket) - block
-        blocks = next(size for size in sizes if size <= room)
-        yield block, blocks
-        block += blocks
+def _attention_rows(jobs: Sequence[_Job], config: ModelConfig) -> np.ndarray:
+    """For each attention row, linear row * heads + head: per job key head by key head, in it position by position."""
+    heads = np.arange(config.n_heads)
+    singles = np.array([job.row for job in jobs if job.n_positions == 1], np.int64)
+    parts = [(singles[:, None] * config.n_heads + heads).ravel()]
+    by_key_head = heads.reshape(config.n_kv_heads, 1, config.group)
+    for job in jobs[len(singles) :]:
+        rows = np.arange(job.row, job.row + job.n_positions)[None, :, None]
+        parts.append((rows * config.n_heads + by_key_head).ravel())
+    return np.concatenate(parts)
+
+
+def _groups(start: int, stop: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Positions start..stop as (first, how many), of the sizes allowed, never across a bucket."""
+    while start < stop:
+        room = min(stop, (start // BUCKET + 1) * BUCKET) - start
+        size = next(size for size in sizes if size <= room)
+        yield start, size
+        start += size

@@ -9,12 +9,13 @@ Next: models/encoder.py
 import torch
 from torch import Tensor
 
-from models.attention import BLOCK, BUCKET
+from models.attention import BUCKET
 from models.config import ModelConfig
 
 ROWS = 8
 """The smallest block: fewer rows are padded to it."""
 SIZES = (128, 64, 32, 16, ROWS)
+ATTENTION_SIZES = (64, 16, 4, 2)
 
 
 class NotDeterministicError(RuntimeError):
@@ -55,16 +56,17 @@ def equal_sizes(weight: Tensor) -> tuple[int, ...]:
     return tuple(s for s in SIZES if s == ROWS or torch.equal(wanted, torch.cat([torch.mm(rows, weight) for rows in x.split(s)])))
 
 
-def equal_attention_rows(config: ModelConfig) -> tuple[int, ...]:
-    """Blocks of query positions, large to small, that may share a product with the keys and with the values, for all buckets."""
+def equal_attention_sizes(config: ModelConfig) -> tuple[int, ...]:
+    """Query positions, large to small, that may share a product with the keys and with the values, in all buckets; 1 always may."""
     generator = torch.Generator().manual_seed(0)
-    largest, rows = 16, BLOCK * config.group
-    queries = torch.randn(config.n_kv_heads, largest * rows, config.head_size, generator=generator)
-    equal = [16, 8, 4, 2]
+    rows = config.group
+    queries = torch.randn(config.n_kv_heads, ATTENTION_SIZES[0] * rows, config.head_size, generator=generator)
+    equal = list(ATTENTION_SIZES)
     for keys in range(BUCKET, config.max_positions + 1, BUCKET):
-        k = torch.randn(config.n_kv_heads, config.max_positions, config.head_size, generator=generator)[:, :keys]
-        weights = torch.softmax(torch.randn(config.n_kv_heads, largest * rows, keys, generator=generator), dim=-1)
-        for left, right in ((queries, k.transpose(1, 2)), (weights, k)):
+        k = torch.randn(config.n_kv_heads, config.head_size, config.max_positions, generator=generator)[:, :, :keys]
+        v = torch.randn(config.n_kv_heads, config.max_positions, config.head_size, generator=generator)[:, :keys]
+        weights = torch.softmax(torch.randn(config.n_kv_heads, ATTENTION_SIZES[0] * rows, keys, generator=generator), dim=-1)
+        for left, right in ((queries, k), (weights, v)):
             wanted = torch.cat([torch.bmm(part.contiguous(), right) for part in left.split(rows, dim=1)], dim=1)
             equal = [
                 e

@@ -202,7 +202,7 @@ def fit(documents: Sequence[Played], labels: Sequence[str]) -> Calibration:
         rows = [(logit, truth, d.source) for d in chosen for logit, truth in _shift_truths(d)]
         sizes = {s: sum(r[2] == s for r in rows) for s in {r[2] for r in rows}}
         t, b = fit_platt([r[0] for r in rows], [r[1] for r in rows], [1 / sizes[r[2]] for r in rows])
-        grid = np.linspace(0.1, 0.8, 71)
+        grid = np.linspace(0.04, 0.8, 77)
         sets = sorted(sizes)
         means = [
             np.mean(

@@ -6,7 +6,7 @@ Next: models/training/calibrate.py
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,16 +15,18 @@ from torch import Tensor, nn
 
 from models.checkpoint import TextModel
 from models.hierarchy import Levels, no_levels, unit_flags
-from models.tokenizer import CHAT, TEXT
+from models.tokenizer import CHAT, N_SPEAKERS, SPEAKER_0, TEXT
 from models.training.data import Document
 from models.training.language import NextTokenLoss, block_loss, optimizers, sinks, warm_then_fall
 
 SHARES = {
-    "dialseg711": 0.12, "superdialseg": 0.16, "tiage": 0.12, "sgd_multi": 0.2, "qmsum_meetings": 0.05, "mts_dialog": 0.12, "aci_bench": 0.01,
-    "wiki300": 0.1, "peps": 0.03, "standardebooks": 0.02, "mts_dialog as text": 0.03, "qmsum_meetings as text": 0.01, "sgd_multi as text": 0.03,
+    "dialseg711": 0.10, "superdialseg": 0.14, "tiage": 0.12, "sgd_multi": 0.18, "qmsum_meetings": 0.04, "mts_dialog": 0.16, "aci_bench": 0.01,
+    "wiki300": 0.14, "peps": 0.04, "standardebooks": 0.02, "mts_dialog as text": 0.03, "qmsum_meetings as text": 0.01, "sgd_multi as text": 0.02,
 }  # fmt: skip
 """How often each set is drawn."""
 OVERLAP = 128
+UNKNOWN_NAMES = 0.15
+"""Share of dialogues whose user and agent are given the marks of unknown speakers, in the order of their appearance."""
 MAX_WINDOWS = 4
 """Of one document; a longer one is entered at a random unit."""
 
@@ -167,7 +169,15 @@ def losses(batch: Batch, found: Read) -> dict[str, Tensor]:
     return out
 
 
-WEIGHTS = {"shift": 2.0, "topic": 0.5, "document": 0.5, "continue": 0.1}
+WEIGHTS = {"shift": 2.0, "topic": 0.5, "document": 0.7, "continue": 0.1}
+
+
+def with_unknown_names(document: Document) -> Document:
+    """The same dialogue between people whose roles nobody knows."""
+    order = list(dict.fromkeys(u.speaker for u in document.units))[:N_SPEAKERS]
+    marks = {speaker: SPEAKER_0 + n for n, speaker in enumerate(order)}
+    named = (marks.get(u.speaker, SPEAKER_0 + N_SPEAKERS - 1) for u in document.units)
+    return replace(document, units=tuple(replace(u, speaker=mark, ids=(mark, *u.ids[1:])) for u, mark in zip(document.units, named)))
 
 
 class Sampler:
@@ -190,6 +200,8 @@ class Sampler:
             source = self.sources[self.rng.choice(len(self.sources), p=self.shares)]
             pool = self.by_source[source]
             document = pool[self.rng.integers(len(pool))]
+            if document.modality == "chat" and self.rng.random() < UNKNOWN_NAMES:
+                document = with_unknown_names(document)
             size = sum(len(u.ids) for u in document.units)
             if (size <= 252) != (length == 256):
                 continue
