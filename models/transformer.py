@@ -5,6 +5,7 @@ walk.py. Holds caches, never a session: the same state and items give the same b
 Next: models/plan.py
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,11 +64,12 @@ class StreamingHierarchicalTransformer:
     """What turns hidden states into findings; calibration listens in by a subclass."""
 
     def __init__(self, loaded: Checkpoint, settings: TextSettings | None = None):
-        """Sets one intra-op thread for the process: results must not depend on how many there are."""
+        """Keeps freed memory with the process (memory.py), and steps on one intra-op thread: results must not depend on how many there are."""
         settings = settings or TextSettings()
         config = loaded.model.config
         check(settings, config)
-        torch.set_num_threads(1)
+        self._threads = threading.local()
+        self._one_thread()
         keep_freed_memory()
         self.config, self.settings, self.version, self.tokenizer = config, settings, loaded.version, loaded.tokenizer
         self.encoder = CachedEncoder(loaded.model.trunk)
@@ -101,6 +103,7 @@ class StreamingHierarchicalTransformer:
     @torch.inference_mode()
     def _step(self, works: Sequence[Work], closes: bool) -> list[StepResult]:
         started = monotonic()
+        self._one_thread()
         jobs: dict[int, _Job] = {}
         errors: dict[int, Exception] = {}
         for number, work in enumerate(works):
@@ -119,6 +122,12 @@ class StreamingHierarchicalTransformer:
                 results.append(self._conclude(jobs[number], encoded.pop(0), encode_ms))
         self.pool.shrink()
         return results
+
+    def _one_thread(self) -> None:
+        """The matrix library counts threads per calling thread: a step from another one would use all cores."""
+        if not hasattr(self._threads, "set"):
+            torch.set_num_threads(1)
+            self._threads.set = True
 
     def _plan(self, work: Work, closes: bool) -> _Job:
         is_chat = work.session.startswith("chat/")
@@ -241,6 +250,7 @@ class StreamingHierarchicalTransformer:
         """Prefill the session's window anew."""
         if state is None:
             return
+        self._one_thread()
         cache = KVCache(self.config)
         self.encoder.encode([Run(cache, from_bytes(state.window))])
         self.pool.put(session, cache)

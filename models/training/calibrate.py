@@ -75,7 +75,7 @@ def dev_documents(folder: Path, limits: dict[str, int], split: str = "dev") -> I
                 labels = (
                     [str(t) for t in r["topic"]] if "topic" in r else [OTHER if name in ("tiage", "superdialseg") else None] * len(turns)
                 )
-                whole = max(set(labels), key=labels.count)
+                whole = max(sorted(set(labels), key=str), key=labels.count)
                 yield Played(name, [t["text"] for t in turns], [t["role"] for t in turns], r["seg_end"], [], labels, whole)
     for r in records(folder / "text/mts_dialog.jsonl.gz", split):
         turns = r["turns"]
@@ -217,9 +217,9 @@ def fit(documents: Sequence[Played], labels: Sequence[str]) -> Calibration:
     units = [(topic, number[label], d.source) for d in documents for topic, label in _label_truths(d) if label in number]
     wholes = [(d.document, number[d.whole], d.source) for d in documents if d.whole in number and d.document]
     temperatures = []
-    for rows in (units, wholes):
-        sizes = {s: sum(r[2] == s for r in rows) for s in {r[2] for r in rows}}
-        temperatures.append(fit_temperature([r[0] for r in rows], [r[1] for r in rows], [1 / sizes[r[2]] for r in rows]))
+    for truths in (units, wholes):
+        sizes = {s: sum(r[2] == s for r in truths) for s in {r[2] for r in truths}}
+        temperatures.append(fit_temperature([r[0] for r in truths], [r[1] for r in truths], [1 / sizes[r[2]] for r in truths]))
     return replace(c, topic_temperature=temperatures[0], document_temperature=temperatures[1])
 
 
@@ -269,12 +269,12 @@ def figures(documents: Sequence[Played], c: Calibration, labels: Sequence[str]) 
         wholes = [(d.document, number[d.whole]) for d in mine if d.whole in number and d.document]
         for name, rows, temperature in (("topic", units, c.topic_temperature), ("document", wholes, c.document_temperature)):
             if rows:
-                probabilities = torch.softmax(torch.tensor([r[0] for r in rows]) / temperature, -1)
-                best, truth = probabilities.max(-1), torch.tensor([r[1] for r in rows])
-                hits = (best.indices == truth).tolist()
-                common = max(np.bincount(truth).tolist()) / len(truth)
-                out["labels"][f"{source} {name}"] = {"accuracy": sum(hits) / len(hits), "most_common": common, "n": len(hits)}
-                p, y = confidences.setdefault(name, ([], []))
+                best = torch.softmax(torch.tensor([r[0] for r in rows]) / temperature, -1).max(-1)
+                truths = [r[1] for r in rows]
+                hits = [guess == truth for guess, truth in zip(best.indices.tolist(), truths)]
+                most = max(np.bincount(truths).tolist()) / len(truths)
+                out["labels"][f"{source} {name}"] = {"accuracy": sum(hits) / len(hits), "most_common": most, "n": len(hits)}
+                p, y = confidences.setdefault(f"{name}, {'sets of one label' if most == 1 else 'sets of many labels'}", ([], []))
                 p += best.values.tolist()
                 y += hits
     out["ece"] = {name: calibration_error(p, y) for name, (p, y) in confidences.items()}

@@ -151,8 +151,8 @@ def text_documents(folder: Path, tokenizer: WordTokenizer, split: str, labels: d
             style, speaks = ("\n", " ")[n % 2], n % 3 > 0
             parts = [(f"{t.get('speaker') or t['role']}: " if speaks else "") + t["text"].strip() for t in r["turns"]]
             ends = r.get("seg_end")
-            starts = None if ends is None else [0, *(n for n, end in enumerate(ends, 1) if end)]
-            yield text_document(f"{source} as text", str(r["name"]), parts, style, starts, [u.label for u in d.units], tokenizer, d.label)
+            begin = None if ends is None else [0, *(n for n, end in enumerate(ends, 1) if end)]
+            yield text_document(f"{source} as text", str(r["name"]), parts, style, begin, [u.label for u in d.units], tokenizer, d.label)
 
 
 def text_document(

@@ -61,7 +61,8 @@ def collate(documents: Sequence[tuple[Document, int]], length: int, n_windows: i
     rows: list[tuple[list[int], list[int], int]] = []  # ids, unit per id (-1 not new), document
     kept = []
     for number, (document, first) in enumerate(documents):
-        ids, owner = [], []
+        ids: list[int] = []
+        owner: list[int] = []
         for n, unit in enumerate(document.units[first:]):
             if len(ids) + len(unit.ids) > (length - 4) + (MAX_WINDOWS - 1) * (length - 4 - OVERLAP):
                 break

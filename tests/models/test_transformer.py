@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from msgspec.structs import replace
@@ -44,6 +45,11 @@ def test_eviction_changes_no_bit(model, whole):
     assert play(tiny, sessions(), 12) == whole
     assert tiny.cache_bytes() <= 0.1 * 2**20
     assert model.cache_bytes() > 0
+
+
+def test_another_thread_tells_the_same_bits(model, whole):
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(play, model, sessions(), 21).result() == whole
 
 
 def test_recompute_is_the_oracle_of_incremental(whole):
