@@ -19,7 +19,7 @@ from models.heads import LABELS, Calibration
 from models.memory import keep_freed_memory
 from models.tokenizer import CHAT, TEXT, WordTokenizer, load_tokenizer, train_tokenizer
 from models.training import calibrate, card
-from models.training.data import all_texts, chat_documents, language_stream, text_documents
+from models.training.data import all_texts, chat_documents, language_stream, text_documents, visit_documents
 from models.training.language import pretrain
 from models.training.multitask import train_levels
 from models.transformer import StreamingHierarchicalTransformer
@@ -79,7 +79,11 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         tell("reading the documents")
         numbers = {label: n for n, label in enumerate(LABELS)}
-        documents = [*chat_documents(a.data, tokenizer, "train", numbers), *text_documents(a.data, tokenizer, "train", numbers, 20)]
+        documents = [
+            *chat_documents(a.data, tokenizer, "train", numbers),
+            *visit_documents(a.data, tokenizer, "train", numbers),
+            *text_documents(a.data, tokenizer, "train", numbers, 20),
+        ]
         train_levels(model, documents, a.minutes * (1 if a.trunk else 1 - LANGUAGE_SHARE), a.seed, tell, compiled=not a.eager)
         save_file(model.state_dict(), a.work / "model.safetensors")
 

@@ -8,6 +8,7 @@ Next: models/training/card.py
 import gzip
 import lzma
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,10 +21,12 @@ import torch
 from models.heads import OTHER, Calibration
 from models.steps import Answer, Item, Work
 from models.tokenizer import split_words
+from models.training import visits
 from models.training.data import CHAT_SETS, plain_texts, records
 from models.transformer import StreamingHierarchicalTransformer
 from models.walk import Levels, Walk
 
+PIECE = re.compile(r"\s*\S+\s*")
 STEP_ITEMS = {"chat": 4, "tokens": 200}
 SESSIONS = 40
 
@@ -39,7 +42,7 @@ class Played:
     starts: list[int] = field(default_factory=list)
     """tokens: first item of each reference sentence."""
     labels: list[str | None] = field(default_factory=list)
-    """Per unit."""
+    """Per item; None unknown."""
     whole: str | None = None
     shifts: list[tuple[int, float]] = field(default_factory=list)
     """(position, logit) per unit, the session's first left out."""
@@ -72,7 +75,7 @@ def dev_documents(folder: Path, limits: dict[str, int], split: str = "dev") -> I
         for n, r in enumerate(records(folder / f"chat/{name}.jsonl.gz", split)):
             if n < limits.get(name, 10**9):
                 turns = r["turns"]
-                labels = (
+                labels: list[str | None] = (
                     [str(t) for t in r["topic"]] if "topic" in r else [OTHER if name in ("tiage", "superdialseg") else None] * len(turns)
                 )
                 whole = max(sorted(set(labels), key=str), key=labels.count)
@@ -82,11 +85,34 @@ def dev_documents(folder: Path, limits: dict[str, int], split: str = "dev") -> I
         yield Played(
             "mts_dialog", [t["text"] for t in turns], [t["speaker"] for t in turns], None, [], [r["section"]] * len(turns), r["section"]
         )
+    talks = list(records(folder / "text/mts_dialog.jsonl.gz", split))
+    for r in visits.visits(talks, 0):
+        turns = r["turns"]
+        yield Played("visits", [t["text"] for t in turns], [t["speaker"] for t in turns], r["seg_end"], [], list(r["topic"]))
+    for n, r in enumerate(visits.visits(talks, 1)):
+        yield script("visits as text", visits.spoken(r, n))
+    for note in visits.joined_notes(talks, 2):
+        yield script("notes", note)
+    for r in records(folder / "text/aci_bench.jsonl.gz", split):
+        yield script("aci notes", visits.headed_note(r))
     for n, r in enumerate(records(folder / "text/wiki300.jsonl.gz", split)):
         if n < limits.get("wiki300", 10**9):
-            pieces = [[w + " " for w in s.split()] for s in r["sentences"]]
-            starts = np.cumsum([0] + [len(p) for p in pieces])[:-1].tolist()
-            yield Played("wiki300", [w for p in pieces for w in p], [], r["seg_end"], starts)
+            ends = r["seg_end"]
+            starts = (0, *(n for n, end in enumerate(ends, 1) if end))
+            yield script("wiki300", visits.Script(r["name"], tuple(r["sentences"]), " ", starts, (OTHER,) * len(ends)))
+
+
+def script(source: str, written: visits.Script) -> Played:
+    """A text as words, its parts as reference units; a boundary is judged by the part that holds it."""
+    pieces = [PIECE.findall(part.strip() + written.joint) for part in written.parts]
+    starts = np.cumsum([0] + [len(p) for p in pieces])[:-1].tolist()
+    ends = [0] * len(pieces)
+    for topic in written.topics or ():
+        if topic:
+            ends[topic - 1] = 1
+    labels = [label or None for p, label in zip(pieces, written.labels) for _ in p]
+    whole = written.labels[0] if len(set(written.labels)) == 1 and written.labels[0] else None
+    return Played(source, [w for p in pieces for w in p], [], ends if written.topics is not None else None, starts, labels, whole)
 
 
 def play(model: StreamingHierarchicalTransformer, documents: Sequence[Played], tell: Callable[[str], None]) -> None:
@@ -239,7 +265,7 @@ def _shift_truths(d: Played) -> Iterator[tuple[float, int]]:
 
 def _label_truths(d: Played) -> Iterator[tuple[list[float], str | None]]:
     for position, topic in d.topics:
-        if d.speakers and position < len(d.labels):
+        if position < len(d.labels):
             yield topic, d.labels[position]
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from models import reader
 from models.heads import OTHER
 from models.tokenizer import WordTokenizer, speaker_mark
+from models.training import visits
 
 CHAT_SETS = ("dialseg711", "superdialseg", "tiage", "sgd_multi")
 PLAIN_SETS = ("standardebooks", "peps", "prometheus_docs")
@@ -146,13 +147,32 @@ def text_documents(folder: Path, tokenizer: WordTokenizer, split: str, labels: d
             parts = r["paragraphs"][:120]
             yield text_document("standardebooks", str(r["name"]), parts, "\n\n", None, [other] * len(parts), tokenizer)
     for n, (source, r) in enumerate(dialogues(folder, split)):
-        if source in ("mts_dialog", "qmsum_meetings") or (source == "sgd_multi" and n % 5 == 0):
-            d = chat_document(source, r, tokenizer, labels)
-            style, speaks = ("\n", " ")[n % 2], n % 3 > 0
-            parts = [(f"{t.get('speaker') or t['role']}: " if speaks else "") + t["text"].strip() for t in r["turns"]]
-            ends = r.get("seg_end")
-            begin = None if ends is None else [0, *(n for n, end in enumerate(ends, 1) if end)]
-            yield text_document(f"{source} as text", str(r["name"]), parts, style, begin, [u.label for u in d.units], tokenizer, d.label)
+        if source == "qmsum_meetings" or (source == "sgd_multi" and n % 4 == 0):
+            script = visits.spoken(r, n // 4)
+            yield script_document(f"{source} as text", script, tokenizer, labels, other if source == "qmsum_meetings" else -1)
+    talks = list(records(folder / "text/mts_dialog.jsonl.gz", split))
+    for seed in range(2):
+        for n, r in enumerate(visits.visits(talks, seed)):
+            yield script_document("visits as text", visits.spoken(r, n), tokenizer, labels)
+        for script in visits.joined_notes(talks, seed):
+            yield script_document("notes", script, tokenizer, labels)
+    for r in records(folder / "text/aci_bench.jsonl.gz", split):
+        yield script_document("aci notes", visits.headed_note(r), tokenizer, labels)
+
+
+def visit_documents(folder: Path, tokenizer: WordTokenizer, split: str, labels: dict[str, int]) -> Iterator[Document]:
+    """Visits made of MTS-Dialog's dialogues, as chat."""
+    talks = list(records(folder / "text/mts_dialog.jsonl.gz", split))
+    for seed in range(2):
+        yield from (chat_document("visits", r, tokenizer, labels) for r in visits.visits(talks, 100 + seed))
+
+
+def script_document(source: str, script: visits.Script, tokenizer: WordTokenizer, labels: dict[str, int], unknown: int = -1) -> Document:
+    """`unknown`: class of parts without a known label."""
+    numbers = [labels.get(label, unknown) for label in script.labels]
+    whole = numbers[0] if len(set(numbers)) == 1 else -1
+    topics = list(script.topics) if script.topics is not None else None
+    return text_document(source, script.name, list(script.parts), script.joint, topics, numbers, tokenizer, whole)
 
 
 def text_document(

@@ -20,8 +20,9 @@ from models.training.data import Document
 from models.training.language import NextTokenLoss, block_loss, optimizers, sinks, warm_then_fall
 
 SHARES = {
-    "dialseg711": 0.10, "superdialseg": 0.14, "tiage": 0.12, "sgd_multi": 0.18, "qmsum_meetings": 0.04, "mts_dialog": 0.16, "aci_bench": 0.01,
-    "wiki300": 0.14, "peps": 0.04, "standardebooks": 0.02, "mts_dialog as text": 0.03, "qmsum_meetings as text": 0.01, "sgd_multi as text": 0.02,
+    "dialseg711": 0.09, "superdialseg": 0.13, "tiage": 0.11, "sgd_multi": 0.16, "qmsum_meetings": 0.03, "mts_dialog": 0.10, "visits": 0.06,
+    "aci_bench": 0.01, "wiki300": 0.13, "peps": 0.03, "standardebooks": 0.02, "visits as text": 0.05, "notes": 0.05, "aci notes": 0.02,
+    "qmsum_meetings as text": 0.02, "sgd_multi as text": 0.03,
 }  # fmt: skip
 """How often each set is drawn."""
 OVERLAP = 128
