@@ -6,14 +6,20 @@ Next: streams/reading.py (bytes -> records), then streams/lane.py
 
 from typing import Any
 
+from schemas.errors import FieldError
 from schemas.events import TokenEvent
 from streams.delivery import App, batch_agent, decode_ahead, gather
 from streams.lane import IDLE_TICK_S, TEXT_STEP_RECORDS, Lane
 from streams.session import Contents, named
 
+MAX_POSITION = 2**53 - 1
+"""Largest whole number that every JSON reader keeps; positions after it must still fit into 64 bits."""
+
 
 def contents(event: TokenEvent, received_us: int) -> Contents:
-    """A piece of text: the model reads it as it is."""
+    """A piece of text: the model reads it as it is. Raises FieldError for a position that no session can have reached."""
+    if event.position is not None and event.position > MAX_POSITION:
+        raise FieldError(f"position {event.position}, wanted at most {MAX_POSITION}; number a session's records from 0, or send null")
     return Contents(
         shown=event.text,
         text=event.text,

@@ -133,3 +133,10 @@ def test_avro_and_json_of_a_record_read_the_same() -> None:
     json = b'{"session_id":"visit","text":"hi ","timestamp":0.000005}'
     both, _ = decode([Raw(0, avro, b"visit"), Raw(1, json, b"visit")], home("visit"))
     assert both.reads[0].contents == both.reads[1].contents
+
+
+def test_a_position_beyond_64_bits_is_refused_before_it_counts() -> None:
+    values = [b'{"session_id":"visit","text":"hi ","position":%d}' % p for p in (2**63 - 1, 2**63, 10**30, 7)]
+    decoded, _ = decode([Raw(n, value, b"visit") for n, value in enumerate(values)], home("visit"))
+    assert [type(f.error).__name__ for f, _, _ in decoded.failures] == ["FieldError"] * 3
+    assert [r.contents.position for r in decoded.reads] == [7]
