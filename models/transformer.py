@@ -54,7 +54,7 @@ class _Job:
     hidden: list[Tensor] = field(default_factory=list)
     attention: dict[int, np.ndarray] = field(default_factory=dict)
     before: Tensor | None = None
-    """Hidden state before the first new token."""
+    """Hidden state before the next token to be read out; None: the one in the state."""
 
 
 class StreamingHierarchicalTransformer:
@@ -73,6 +73,7 @@ class StreamingHierarchicalTransformer:
         keep_freed_memory()
         self.config, self.settings, self.version, self.tokenizer = config, settings, loaded.version, loaded.tokenizer
         self.encoder = CachedEncoder(loaded.model.trunk)
+        self._embedding = self.encoder.embedding.numpy()
         self.above = Above(config, loaded.model.hierarchy, loaded.model.heads, loaded.calibration)
         self.pool = CachePool(settings.state.max_cache_size_mb * 2**20)
         scores = loaded.model.hierarchy.pool.scores
@@ -189,28 +190,53 @@ class StreamingHierarchicalTransformer:
             job.attention |= {position - start - n_prefix + done: weights.numpy() for position, weights in run.attention.items()}
 
     def _prepare(self, jobs: Sequence[_Job]) -> list[Encoded]:
-        """Pooling weights of all new tokens, and their surprise, in two block products for all sessions."""
-        width = self.config.width
-        hidden = [torch.cat(job.hidden) if job.hidden else torch.empty(0, width) for job in jobs]
-        before = []
-        for job, rows in zip(jobs, hidden):
-            if job.is_chat or not len(rows):
-                continue
-            first = torch.from_numpy(np.frombuffer(job.state.hidden, np.float32).copy()) if job.state.hidden else job.before
-            before.append(torch.cat((first[None], rows[:-1])))  # type: ignore[index]
-        targets = [i for job in jobs if not job.is_chat for i in job.plan.ids]
-        nats = self.encoder.nats(torch.cat(before), targets) if targets else []
-        counts = [len(rows) for rows in hidden]
-        stacked = torch.zeros(-(-max(1, sum(counts)) // ROWS) * ROWS, width)
-        stacked[: sum(counts)] = torch.cat(hidden)
-        weights = torch.exp(SCORE_LIMIT * torch.tanh((self._scores(stacked) + self._score_bias) / SCORE_LIMIT))[:, :2].numpy()
-        made, at, spent = [], 0, 0
-        for job, rows, count in zip(jobs, hidden, counts):
-            used = 0 if job.is_chat else count
-            embedded = self.encoder.embedding[torch.tensor(job.plan.ids, dtype=torch.int64)]
-            made.append(Encoded(rows.numpy(), embedded.numpy(), weights[at : at + count], nats[spent : spent + used], job.attention))
-            at, spent = at + count, spent + used
+        """Pooling weights of all new tokens, and their surprise, in block products for all sessions."""
+        parts = [(job, part) for job in jobs for part in job.hidden if len(part)]
+        pooling: dict[int, list[np.ndarray]] = {id(job): [] for job in jobs}
+        nats: dict[int, list[float]] = {id(job): [] for job in jobs}
+        while parts:
+            rows, count = 0, 0
+            while count < len(parts) and (count == 0 or rows + len(parts[count][1]) <= MAX_STEP_ROWS):
+                rows += len(parts[count][1])
+                count += 1
+            self._read_out(parts[:count], rows, pooling, nats)
+            parts = parts[count:]
+        made = []
+        for job in jobs:
+            hidden = np.concatenate([part.numpy() for part in job.hidden]) if job.hidden else np.empty((0, self.config.width), np.float32)
+            job.hidden = []
+            weights = np.concatenate(pooling[id(job)]) if pooling[id(job)] else np.empty((0, 2), np.float32)
+            made.append(Encoded(hidden, job.plan.ids, self._embedding, weights, nats[id(job)], job.attention))
         return made
+
+    def _read_out(
+        self, parts: Sequence[tuple[_Job, Tensor]], n_rows: int, pooling: dict[int, list[np.ndarray]], nats: dict[int, list[float]]
+    ) -> None:
+        """Pooling weights and nats of some rows, added to those of their sessions."""
+        stacked = torch.zeros(-(-n_rows // ROWS) * ROWS, self.config.width)
+        torch.cat([part for _, part in parts], out=stacked[:n_rows])
+        weights = torch.exp(SCORE_LIMIT * torch.tanh((self._scores(stacked) + self._score_bias) / SCORE_LIMIT))[:, :2].numpy()
+        at, before, targets = 0, [], list[int]()
+        for job, part in parts:
+            done = sum(map(len, pooling[id(job)]))
+            pooling[id(job)].append(weights[at : at + len(part)])
+            at += len(part)
+            if not job.is_chat:
+                before += [self._before(job)[None], part[:-1]]
+                targets += job.plan.ids[done : done + len(part)]
+                job.before = part[-1]
+        found = self.encoder.nats(torch.cat(before), targets) if targets else []
+        at = 0
+        for job, part in parts:
+            if not job.is_chat:
+                nats[id(job)] += found[at : at + len(part)]
+                at += len(part)
+
+    def _before(self, job: _Job) -> Tensor:
+        """Hidden state that predicts the next token to be read out."""
+        if job.before is None:
+            job.before = torch.from_numpy(np.frombuffer(job.state.hidden, np.float32).copy())
+        return job.before
 
     # 3. what it means
 

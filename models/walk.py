@@ -23,6 +23,8 @@ from models.steps import Answer, Boundary, Item, ItemResult, LevelState
 from models.window import to_bytes
 
 Finding = Boundary | Answer | LevelState
+CHUNK = 1024
+"""Tokens added up at a time, so that a sentence of a megabyte needs no more memory than its hidden states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,9 @@ class Encoded:
 
     hidden: np.ndarray
     """float32 (tokens, C)."""
-    embedded: np.ndarray
-    """float32 (tokens, C), bare embeddings."""
+    ids: Sequence[int]
+    embedding: np.ndarray
+    """float32 (vocabulary, C)."""
     pooling: np.ndarray
     """float32 (tokens, 2), unnormalised weights."""
     nats: Sequence[float]
@@ -126,11 +129,14 @@ class Walk:
 
     def _tokens(self, encoded: Encoded, start: int, stop: int) -> None:
         """Add tokens to the open sentence, in order: the same sum in any chunks."""
-        pooling = encoded.pooling[start:stop]
-        parts = (pooling[:, :1] * encoded.hidden[start:stop], pooling[:, 1:] * encoded.embedded[start:stop], pooling)
-        self.sums = np.add.accumulate(np.concatenate((self.sums[None], np.concatenate(parts, axis=1))), axis=0)[-1]
+        for a in range(start, stop, CHUNK):
+            b = min(a + CHUNK, stop)
+            pooling = encoded.pooling[a:b]
+            embedded = encoded.embedding[list(encoded.ids[a:b])]
+            parts = np.concatenate((pooling[:, :1] * encoded.hidden[a:b], pooling[:, 1:] * embedded, pooling), axis=1)
+            self.sums = np.add.accumulate(np.concatenate((self.sums[None], parts)), axis=0)[-1]
+            self._remember("token", pooling[:, 0])
         self.fields["n_tokens"] += stop - start
-        self._remember("token", pooling[:, 0])
         for nats in encoded.nats[start:stop]:
             self.fields["nats"] += nats
         self.fields["n_surprised"] += len(encoded.nats[start:stop])
