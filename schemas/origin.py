@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from schemas.trace import Header
 
 NAME = "strata-origin"
+LATEST_MS = 2**63 // 1000
+"""Its microseconds still fit into 64 bits."""
 STEP = 1 << 20
 """Items one record may be split into: an OTLP request is limited by the size of a message."""
 
@@ -36,12 +38,13 @@ def write(origin: Origin) -> Header:
 
 
 def read(headers: Iterable[Header] | None) -> Origin | None:
-    """The source of a forwarded record; None when it was not forwarded, or the header is not ours."""
+    """The source of a forwarded record; None when it was not forwarded, or the header cannot be ours."""
     for name, value in headers or ():
         if name == NAME:
             try:
-                partition, offset, timestamp_ms, index = map(int, value.split(b"/"))
+                partition, offset, timestamp_ms, index = map(int, (value or b"").split(b"/"))
             except ValueError:
                 return None
-            return Origin(partition, offset, timestamp_ms, index)
+            within = 0 <= partition < 2**31 and 0 <= offset < 2**63 // STEP and -1 <= timestamp_ms < LATEST_MS and 0 <= index < STEP
+            return Origin(partition, offset, timestamp_ms, index) if within else None
     return None

@@ -40,6 +40,9 @@ def test_origin_goes_both_ways(partition: int, offset: int, timestamp_ms: int, i
 
 def test_origin_of_others_is_ignored() -> None:
     assert origin.read([(origin.NAME, b"nonsense")]) is None
+    assert origin.read([(origin.NAME, None)]) is None
+    for forged in (b"-1/5/6/0", b"%d/5/6/0" % 2**31, b"1/%d/6/0" % 2**43, b"1/5/%d/0" % 2**60, b"1/5/6/%d" % origin.STEP):
+        assert origin.read([(origin.NAME, forged)]) is None
     assert origin.read(None) is None
 
 
