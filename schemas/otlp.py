@@ -5,7 +5,7 @@ partition. Session: resource attribute service.name, else host.name, else `unkno
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -16,8 +16,11 @@ from schemas.errors import TruncatedRecordError
 from schemas.events import LogEvent, MetricEvent, Micros
 
 
-def split(name: str, value: bytes) -> list[LogEvent] | list[MetricEvent]:
-    """The records in one request, in its order. `name` is logs or metrics. Raises TruncatedRecordError."""
+def split(name: str, value: bytes) -> Iterator[LogEvent] | Iterator[MetricEvent]:
+    """The records in one request, in its order, one at a time: each repeats what its resource says. `name` is logs or metrics.
+
+    Raises TruncatedRecordError.
+    """
     request = ExportLogsServiceRequest() if name == "logs" else ExportMetricsServiceRequest()
     try:
         request.ParseFromString(value)
@@ -28,8 +31,7 @@ def split(name: str, value: bytes) -> list[LogEvent] | list[MetricEvent]:
     return _logs(request) if isinstance(request, ExportLogsServiceRequest) else _metrics(request)
 
 
-def _logs(request: ExportLogsServiceRequest) -> list[LogEvent]:
-    records = []
+def _logs(request: ExportLogsServiceRequest) -> Iterator[LogEvent]:
     for resource in request.resource_logs:
         attributes = _attributes(resource.resource.attributes)
         for scope in resource.scope_logs:
@@ -39,16 +41,13 @@ def _logs(request: ExportLogsServiceRequest) -> list[LogEvent]:
                     metadata["severity"] = line.severity_text or severity_of(line.severity_number)
                 if line.trace_id:
                     metadata["trace_id"] = line.trace_id.hex()
-                records.append(
-                    LogEvent(
-                        raw=_text(line.body),
-                        session_id=_session(attributes),
-                        timestamp=_micros(line.time_unix_nano or line.observed_time_unix_nano),
-                        source="otlp",
-                        metadata=metadata,
-                    )
+                yield LogEvent(
+                    raw=_text(line.body),
+                    session_id=_session(attributes),
+                    timestamp=_micros(line.time_unix_nano or line.observed_time_unix_nano),
+                    source="otlp",
+                    metadata=metadata,
                 )
-    return records
 
 
 def severity_of(number: int) -> str:
@@ -57,8 +56,7 @@ def severity_of(number: int) -> str:
     return names[min(max(number - 1, 0) // 4, 5)]
 
 
-def _metrics(request: ExportMetricsServiceRequest) -> list[MetricEvent]:
-    records = []
+def _metrics(request: ExportMetricsServiceRequest) -> Iterator[MetricEvent]:
     for resource in request.resource_metrics:
         session = _session(_attributes(resource.resource.attributes))
         for scope in resource.scope_metrics:
@@ -66,17 +64,14 @@ def _metrics(request: ExportMetricsServiceRequest) -> list[MetricEvent]:
                 kind = metric.WhichOneof("data")
                 for point in getattr(metric, kind).data_points if kind else ():
                     for suffix, value in _values(kind, point):
-                        records.append(
-                            MetricEvent(
-                                name=metric.name + suffix,
-                                value=value,
-                                session_id=session,
-                                timestamp=_micros(point.time_unix_nano),
-                                unit=metric.unit or None,
-                                attributes=_attributes(point.attributes),
-                            )
+                        yield MetricEvent(
+                            name=metric.name + suffix,
+                            value=value,
+                            session_id=session,
+                            timestamp=_micros(point.time_unix_nano),
+                            unit=metric.unit or None,
+                            attributes=_attributes(point.attributes),
                         )
-    return records
 
 
 def _values(kind: str, point: Any) -> list[tuple[str, float]]:

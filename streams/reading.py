@@ -24,6 +24,8 @@ from streams.session import Contents, Place, Read
 
 MAX_SESSION_ID = 1024
 """Characters; a longer one is no id but a mistake."""
+MAX_SPLIT_BYTES = 64 << 20
+"""Of the records of one OTLP request together: each repeats its resource's attributes, so a small request can hold a large multiple of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +112,21 @@ class Reader:
         decoded.reads.append(Read(session_id, place, record.offset, contents, source, context, key, value or b"", headers))
 
     def _split(self, batch: Batch, record: Record, headers: tuple[Header, ...]) -> list[Forward]:
-        """An OTLP request as single records, each to its session's partition."""
+        """An OTLP request as single records, each to its session's partition. Raises RecordTooLargeError when they grow beyond bounds."""
         kept = [h for h in headers if h[0] not in ("content-type", origins.NAME)]
-        return [
-            Forward(
-                self.partition_of(event.session_id),
-                event.session_id.encode(),
-                self._encode(event),
-                [*kept, origins.write(Origin(batch.partition, record.offset, record.timestamp, index))],
-            )
-            for index, event in enumerate[Any](split(self._name, record.value or b""))
-        ]
+        each = sum(len(name) + len(value or b"") for name, value in kept) + 100
+        forwards, size = list[Forward](), 0
+        for index, event in enumerate[Any](split(self._name, record.value or b"")):
+            value = self._encode(event)
+            size += len(value) + each
+            if size > MAX_SPLIT_BYTES or index == origins.STEP:
+                raise RecordTooLargeError(
+                    f"an OTLP request of {len(record.value or b'')} bytes becomes {index + 1} records or more of {MAX_SPLIT_BYTES} bytes; "
+                    "send smaller batches, or fewer attributes with each resource"
+                )
+            origin = origins.write(Origin(batch.partition, record.offset, record.timestamp, index))
+            forwards.append(Forward(self.partition_of(event.session_id), event.session_id.encode(), value, [*kept, origin]))
+        return forwards
 
     def partition_of(self, session_id: str) -> int:
         """Where Kafka's default partitioner puts the session."""

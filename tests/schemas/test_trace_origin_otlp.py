@@ -65,7 +65,7 @@ def test_otlp_metrics_become_points() -> None:
     gauge.attributes.add(key="core").value.string_value = "0"
     scope.metrics.add(name="requests").sum.data_points.add(time_unix_nano=2000, as_int=3)
     scope.metrics.add(name="latency").histogram.data_points.add(time_unix_nano=2000, count=4, sum=1.5)
-    points = otlp.split("metrics", request.SerializeToString())
+    points = list(otlp.split("metrics", request.SerializeToString()))
     assert [(p.name, p.value, p.timestamp) for p in points] == [
         ("cpu", 0.5, 2),
         ("requests", 3.0, 2),

@@ -140,3 +140,19 @@ def test_a_position_beyond_64_bits_is_refused_before_it_counts() -> None:
     decoded, _ = decode([Raw(n, value, b"visit") for n, value in enumerate(values)], home("visit"))
     assert [type(f.error).__name__ for f, _, _ in decoded.failures] == ["FieldError"] * 3
     assert [r.contents.position for r in decoded.reads] == [7]
+
+
+def test_a_small_otlp_request_that_would_become_gigabytes_is_refused() -> None:
+    request = ExportLogsServiceRequest()
+    resource = request.resource_logs.add()
+    for n in range(1000):
+        resource.resource.attributes.add(key=f"attribute {n}").value.string_value = "x" * 200
+    scope = resource.scope_logs.add()
+    for _ in range(50_000):
+        scope.log_records.add()
+    value = request.SerializeToString()
+    records = [Raw(n, v, None, [("content-type", b"application/x-protobuf")]) for n, v in enumerate((value, b""))]
+    decoded, _ = decode(records, 0, "logs", logs, limit=1_000_000)
+    assert len(value) < 400_000
+    assert [type(f.error).__name__ for f, _, _ in decoded.failures] == ["RecordTooLargeError"]
+    assert not decoded.forwards
