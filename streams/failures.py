@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from schemas import origin
 from schemas.events import Micros, StepFailed, event_id, trace_id_of
 from schemas.trace import Header
 from streams.session import Place
@@ -41,7 +42,7 @@ class Failure:
 def to_event(failure: Failure, model_version: str) -> StepFailed:
     """The row of a failure. The same failure of the same record has the same id."""
     place, name = failure.place, type(failure.error).__name__
-    identity = (place.topic, place.partition, place.offset, failure.session_id, name, failure.index)
+    identity = (place.topic, place.partition, place.offset, place.index, failure.session_id, name, failure.index)
     context = {"stage": failure.stage}
     if failure.value is not None:
         shown = failure.value[:SHOWN_BYTES].decode("utf-8", "replace")
@@ -67,7 +68,10 @@ def to_event(failure: Failure, model_version: str) -> StepFailed:
 
 
 def dead_letter_headers(failure: Failure, headers: tuple[Header, ...]) -> list[Header]:
-    """The record's own headers, unchanged, then Connect's names for the reason, then ours for attempt and outcome."""
+    """The record's own headers, unchanged, then Connect's names for the reason, then ours for attempt and outcome.
+
+    A forwarded copy's origin is not the record's own: sent in anew, the record would be taken for one that was applied.
+    """
     place, error = failure.place, failure.error
     reasons = {
         CONNECT + "topic": place.topic,
@@ -80,10 +84,11 @@ def dead_letter_headers(failure: Failure, headers: tuple[Header, ...]) -> list[H
         CONNECT + "exception.class.name": type(error).__name__,
         CONNECT + "exception.message": str(error)[:4000],
         CONNECT + "exception.stacktrace": "".join(traceback.format_exception(error))[-8000:],
-        "event-id": event_id("dead-letter", place.topic, place.partition, place.offset, failure.index),
+        "event-id": event_id("dead-letter", place.topic, place.partition, place.offset, place.index, failure.index),
         "strata-recovery-action": failure.action,
     }
-    return [*headers, *((name, _writable(text).encode()) for name, text in reasons.items())]
+    own = [header for header in headers if header[0] != origin.NAME]
+    return [*own, *((name, _writable(text).encode()) for name, text in reasons.items())]
 
 
 def _writable(text: str) -> str:

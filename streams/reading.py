@@ -73,8 +73,8 @@ class Reader:
         for record in batch.records:
             try:
                 self._read(batch, record, decoded)
-            except StrataError as problem:
-                if problem.retriable:
+            except Exception as problem:  # whatever a record makes us run into: it must not stop the records after it
+                if isinstance(problem, StrataError) and problem.retriable:
                     raise
                 decoded.failures.append((self._failure(batch, record, problem), batch.partition, record))
         decoded.decoded_ns = time.time_ns()
@@ -103,10 +103,7 @@ class Reader:
             decoded.forwards.append(Forward(home, home_key, value or b"", [*own, origins.write(origins.read(headers) or home_of)]))
             return
         source = origins.read(headers) if headers else None
-        if source:
-            place = Place(batch.topic, source.partition, source.offset, source.timestamp_ms)
-        else:
-            place = Place(batch.topic, batch.partition, record.offset, record.timestamp)
+        place = _place(batch, record, source)
         context = trace.read(headers) if headers else None
         contents = self._contents(event, place.timestamp_ms * 1000)
         decoded.reads.append(Read(session_id, place, record.offset, contents, source, context, key, value or b"", headers))
@@ -138,8 +135,8 @@ class Reader:
             found = self._partitions[session_id] = (murmur2(session_id.encode()) & 0x7FFFFFFF) % self._n_partitions
         return found
 
-    def _failure(self, batch: Batch, record: Record, problem: StrataError) -> Failure:
-        place = Place(batch.topic, batch.partition, record.offset, record.timestamp)
+    def _failure(self, batch: Batch, record: Record, problem: Exception) -> Failure:
+        place = _place(batch, record, origins.read(record.headers))
         session_id = (record.key or b"").decode("utf-8", "replace")[:MAX_SESSION_ID]
         stage = "decode" if isinstance(problem, CodecError) else "accept"
         return Failure(
@@ -147,13 +144,21 @@ class Reader:
             place,
             session_id,
             self._name,
-            record.timestamp * 1000,
+            place.timestamp_ms * 1000,
             "dead_letter",
             True,
             stage,
             key=record.key,
             value=record.value or b"",
+            with_stack=not isinstance(problem, StrataError),
         )
+
+
+def _place(batch: Batch, record: Record, source: Origin | None) -> Place:
+    """Where the producer put the record: a copy sent twice is one record, what becomes of it has the same ids."""
+    if source is None:
+        return Place(batch.topic, batch.partition, record.offset, record.timestamp)
+    return Place(batch.topic, source.partition, source.offset, source.timestamp_ms, source.index)
 
 
 def _session_id(named: str, key: bytes | None) -> str:

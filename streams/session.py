@@ -73,6 +73,8 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     offset: int
     timestamp_ms: int
     """Kafka's time."""
+    index: int = 0
+    """Number of the item within the record, for an OTLP request that held several."""
 
 
 class Accepted(msgspec.Struct, frozen=True):

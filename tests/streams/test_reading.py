@@ -1,6 +1,7 @@
 """Raw records become records of sessions, forwards or failures; none is lost."""
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,9 @@ from schemas.events import TokenEvent
 from schemas.origin import Origin
 from streams.agents import logs, metrics, tokens
 from streams.batching import Batch
+from streams.failures import dead_letter_headers, to_event
 from streams.reading import Decoded, Reader
+from streams.session import Contents
 
 
 @dataclass
@@ -156,3 +159,31 @@ def test_a_small_otlp_request_that_would_become_gigabytes_is_refused() -> None:
     assert len(value) < 400_000
     assert [type(f.error).__name__ for f, _, _ in decoded.failures] == ["RecordTooLargeError"]
     assert not decoded.forwards
+
+
+def test_what_becomes_of_a_refused_copy_is_named_by_the_place_of_its_producer() -> None:
+    nan = encoder("metrics")({"session_id": "m", "timestamp": 1, "name": "cpu", "value": float("nan"), "attributes": {}})
+    copies = [Raw(90 + n, nan, b"m", [("h", b"1"), origin.write(Origin(2, 5, 7, index))]) for n, index in enumerate((0, 0, 1))]
+    decoded, _ = decode(copies, home("m"), "metrics", metrics)
+    failures = [failure for failure, _, _ in decoded.failures]
+    events = [to_event(failure, "v") for failure in failures]
+    assert {(e.kafka_partition, e.kafka_offset, e.timestamp) for e in events} == {(2, 5, 7000)}
+    assert events[0].event_id == events[1].event_id != events[2].event_id
+    letters = [dict(dead_letter_headers(f, tuple(r.headers))) for f, _, r in decoded.failures]
+    assert letters[0] == letters[1] != letters[2]
+    assert letters[0]["h"] == b"1"
+    assert origin.NAME not in letters[0]
+
+
+def test_a_record_that_makes_reading_fail_in_a_new_way_is_refused_alone() -> None:
+    def contents(event: TokenEvent, received_us: int) -> Contents:
+        if event.text == "bad":
+            raise IndexError("nobody thought of this")
+        return tokens.contents(event, received_us)
+
+    module = SimpleNamespace(contents=contents)
+    values = [b'{"session_id":"visit","text":"%s"}' % text for text in (b"a", b"bad", b"b")]
+    decoded, _ = decode([Raw(n, value, b"visit") for n, value in enumerate(values)], home("visit"), module=module)
+    assert [r.contents.text for r in decoded.reads] == ["a", "b"]
+    ((failure, _, _),) = decoded.failures
+    assert "nobody thought of this" in to_event(failure, "v").stack_trace
