@@ -10,6 +10,8 @@ DAY_MS = 24 * 3600 * 1000
 APP_ID = "strata"
 SINK_GROUP = "strata-sink"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+MAX_LETTER_BYTES = MAX_MESSAGE_BYTES + 1024 * 1024
+"""Of a dead letter: the largest record, and the reason why."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Topic:
     configs: dict[str, str] = field(default_factory=dict)
 
 
-def _kept(days: int) -> dict[str, str]:
-    return {"retention.ms": str(days * DAY_MS), "max.message.bytes": str(MAX_MESSAGE_BYTES)}
+def _kept(days: int, max_bytes: int = MAX_MESSAGE_BYTES) -> dict[str, str]:
+    return {"retention.ms": str(days * DAY_MS), "max.message.bytes": str(max_bytes)}
 
 
 INPUTS = tuple(Topic(name, "in", name, _kept(7)) for name in ("tokens", "logs", "chat", "metrics", "labels", "requests"))
@@ -34,7 +36,7 @@ OUTPUTS = tuple(
     for name in ("input_stream", "predictions", "boundaries", "model_state", "performance", "failures")
 )
 TRACES = Topic("traces", "out", None, _kept(2))
-DEAD_LETTER = Topic("dead-letter", "out", None, _kept(30))
+DEAD_LETTER = Topic("dead-letter", "out", None, _kept(30, MAX_LETTER_BYTES))
 TOPICS = (*INPUTS, *OUTPUTS, TRACES, DEAD_LETTER)
 
 SESSION_TABLES = {modality: f"sessions-{modality}" for modality in ("tokens", "logs", "chat", "metrics")}

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from schemas.codec import CONTENT_TYPES, encoder, schema_text
 from schemas.events import BoundaryFound, Event, InputRead, PerformanceMeasured, PredictionMade, StateSampled, StepFailed
 from schemas.registry import Registry
+from schemas.topics import MAX_MESSAGE_BYTES
 from schemas.trace import Header, TraceContext, write
 from streams.failures import Failure, dead_letter_headers, to_event
 from streams.publisher import Outgoing
@@ -22,6 +23,8 @@ TOPICS: dict[type[Event], tuple[str, str]] = {
     StepFailed: ("failures", "failures"),
 }
 """Event -> (schema, topic)."""
+CUT = "strata-cut-from-bytes"
+"""Header of a dead letter that no topic could hold: how large its record was."""
 
 
 class Emitter:
@@ -48,9 +51,21 @@ class Emitter:
 
     def refused(self, failure: Failure, partition: int, headers: tuple[Header, ...], model_version: str) -> list[Outgoing]:
         """The failure's row and the dead letter: original key, bytes and headers, with the reason."""
-        letter = self.raw("dead-letter", partition, failure.key, failure.value, dead_letter_headers(failure, headers))
+        key, value, own = _cut(failure.key, failure.value, headers)
+        letter = self.raw("dead-letter", partition, key, value, dead_letter_headers(failure, own))
         return [*self.records([to_event(failure, model_version)], partition), letter]
 
     def raw(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: list[Header]) -> Outgoing:
         """A record whose bytes are ready: a dead letter, a forwarded record, a trace."""
         return Outgoing(self._prefix + topic, partition, key, value, headers)
+
+
+def _cut(key: bytes | None, value: bytes | None, headers: tuple[Header, ...]) -> tuple[bytes | None, bytes | None, tuple[Header, ...]]:
+    """The record as it is; its beginning where only compression made it fit into its topic: refused by the broker, it would stop the worker."""
+    beside = len(key or b"") + sum(len(name) + len(text or b"") for name, text in headers)
+    size = beside + len(value or b"")
+    if size <= MAX_MESSAGE_BYTES:
+        return key, value, headers
+    if beside > MAX_MESSAGE_BYTES // 2:
+        key, headers, beside = key and key[:1024], (), 1024
+    return key, value and value[: MAX_MESSAGE_BYTES - beside], (*headers, (CUT, str(size).encode()))

@@ -82,11 +82,10 @@ class Reader:
 
     def _read(self, batch: Batch, record: Record, decoded: Decoded) -> None:
         value = record.value
-        if value is not None and len(value) > self._max_record_bytes:
-            raise RecordTooLargeError(
-                f"{len(value)} bytes, at most {self._max_record_bytes}; send it in pieces or raise STRATA_MAX_RECORD_BYTES"
-            )
         headers: tuple[Header, ...] = tuple(record.headers) if record.headers else ()
+        size = len(value or b"") + len(record.key or b"") + sum(len(h[0]) + len(h[1] or b"") for h in headers)
+        if size > self._max_record_bytes:
+            raise RecordTooLargeError(f"{size} bytes, at most {self._max_record_bytes}; send it in pieces or raise STRATA_MAX_RECORD_BYTES")
         if headers and ("content-type", OTLP_CONTENT_TYPE) in headers and self._name in ("logs", "metrics"):
             decoded.forwards += self._split(batch, record, headers)
             return

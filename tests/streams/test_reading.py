@@ -187,3 +187,11 @@ def test_a_record_that_makes_reading_fail_in_a_new_way_is_refused_alone() -> Non
     assert [r.contents.text for r in decoded.reads] == ["a", "b"]
     ((failure, _, _),) = decoded.failures
     assert "nobody thought of this" in to_event(failure, "v").stack_trace
+
+
+def test_key_and_headers_count_for_the_size_of_a_record() -> None:
+    large = b"x" * 20_000
+    records = [Raw(0, PIECE, large), Raw(1, PIECE, b"visit", [("tracestate", large)]), Raw(2, PIECE, b"visit", [("n", None)])]
+    decoded, _ = decode(records, home("visit"))
+    assert [type(f.error).__name__ for f, _, _ in decoded.failures] == ["RecordTooLargeError"] * 2
+    assert len(decoded.reads) == 1
