@@ -6,7 +6,7 @@ Next: streams/agents/tokens.py
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -16,7 +16,9 @@ from schemas.events import MODALITIES
 from schemas.registry import Registry
 from schemas.topics import SESSION_TABLES, app_id
 from streams.agents import chat, labels, logs, metrics, requests, tokens
+from streams.batching import BatchConsumer
 from streams.config import StreamConfig
+from streams.deliveries import Deliveries
 from streams.delivery import App, add_table, make_app, on_assigned, on_revoked
 from streams.emit import Emitter
 from streams.inference import Inference
@@ -68,7 +70,8 @@ def build_app(
     for modality in MODALITIES:
         table = add_table(app, SESSION_TABLES[modality])
         sessions = Sessions(modality, table, services.inference)
-        lanes[modality] = Lane(modality, reader(modality, AGENTS[modality]), sessions, services)
+        deliveries = Deliveries(lambda: cast(BatchConsumer, app.consumer))
+        lanes[modality] = Lane(modality, reader(modality, AGENTS[modality]), sessions, deliveries, services)
         AGENTS[modality].register(app, prefix + modality, lanes[modality])
         _follow_assignment(app, prefix + modality, sessions)
     # topics beside them

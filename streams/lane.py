@@ -16,6 +16,7 @@ from schemas.events import Event
 from schemas.trace import TraceContext
 from streams.batching import Batch
 from streams.config import StreamConfig
+from streams.deliveries import Deliveries
 from streams.emit import Emitter
 from streams.failures import Failure, to_event
 from streams.inference import Inference, Recovery, Stepped
@@ -58,8 +59,9 @@ class Services:
 class Lane:
     """One modality's data path."""
 
-    def __init__(self, modality: str, reader: Reader, sessions: Sessions, services: Services):
+    def __init__(self, modality: str, reader: Reader, sessions: Sessions, deliveries: Deliveries, services: Services):
         self.modality = modality
+        self._deliveries = deliveries
         self.sessions = sessions
         self._reader = reader
         self._services = services
@@ -70,10 +72,12 @@ class Lane:
         return self._reader.read_all(batch)
 
     async def advance(self, step: Sequence[tuple[Batch, Decoded]]) -> None:
-        """Take the records of a step all the way; when it returns their batches are acked."""
+        """Take the records of a step all the way. When it returns, what was decided is on its way; the next call waits for that to arrive."""
         async with self.sessions.lock:
             if step:
                 await self._advance(step)
+            else:
+                await self._deliveries.finished()
             now_ms = time.time() * 1000
             if now_ms >= self._idle_due_ms:
                 self._idle_due_ms = now_ms + self._services.config.session_idle_s * 100  # a tenth of the time, in ms
@@ -100,14 +104,20 @@ class Lane:
         over = self._over_budget(pending, timing)
         for one, result in zip(pending, stepped, strict=True):
             outgoing += self._conclude(one, result, timing, polled_ns, traced, one is over)
-        # 4. publish, 5. store, 6. ack: in this order
-        publish_ns = time.time_ns()
-        await self._services.publisher.publish(outgoing)
-        times = Times(polled_ns, decoded_ns, step_ns, *_stages(step_ns, stepped), publish_ns, time.time_ns())
-        await self.sessions.store(p.session for p in pending)
-        for batch, _ in step:
-            batch.ack()
-        await self._publish_spans(traced, times)
+        changed = [p.session for p in pending]
+        self.sessions.keep(changed)
+
+        async def deliver() -> None:
+            # 4. publish, 5. store, 6. ack: in this order, while the next step is accepted and goes through the model
+            publish_ns = time.time_ns()
+            await self._services.publisher.publish(outgoing)
+            times = Times(polled_ns, decoded_ns, step_ns, *_stages(step_ns, stepped), publish_ns, time.time_ns())
+            await self.sessions.store(changed)
+            for batch, _ in step:
+                batch.ack()
+            await self._publish_spans(traced, times)
+
+        await self._deliveries.begin(deliver)
 
     async def _close_idle(self, now_ms: float) -> None:
         """Close sessions that fell silent: as if their last record had ended them."""
@@ -121,6 +131,8 @@ class Lane:
             state, events = conclude_idle(session.state, self._last_cause(session), one.result, timing, self._services.config)
             closed.append(Session(session.id, session.partition, state, one.result.state))
             outgoing += self._services.emitter.records(events, session.partition)
+        self.sessions.keep(closed)
+        await self._deliveries.finished()
         await self._services.publisher.publish(outgoing)
         await self.sessions.store(closed)
 

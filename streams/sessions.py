@@ -46,7 +46,7 @@ _encode_row, _decode_row = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Dec
 
 
 class Sessions:
-    """Sessions of one modality. Its lock is held from load to store: nobody else changes a session meanwhile."""
+    """Sessions of one modality. Its lock is held from load to keep: nobody else changes a session meanwhile."""
 
     def __init__(self, modality: str, table: faust.Table, inference: Inference, max_hot: int = 20_000):
         self.lock = asyncio.Lock()
@@ -75,19 +75,22 @@ class Sessions:
             found[session_id] = session
         return found
 
+    def keep(self, changed: Iterable[Session]) -> None:
+        """Let later steps meet these, before they are stored: a failure to store them stops the worker."""
+        for session in changed:
+            self._hot[session.id] = session
+            self._hot.move_to_end(session.id)
+            self._note(session.id, session.partition, session.state)
+
     async def store(self, changed: Iterable[Session]) -> None:
-        """Write sessions to changelog and table, then keep them hot. When it returns they survive a crash."""
+        """Write sessions that are kept to changelog and table. When it returns they survive a crash."""
         by_partition: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
         changed = list(changed)
         for session in changed:
             row = Row(ROW_VERSION, session.state, self._inference.pack(self._modality, session.model_state))
             by_partition[session.partition][session.id.encode()] = _encode_row(row)
         await asyncio.gather(*(changelog.store(self._table, partition, rows) for partition, rows in by_partition.items()))
-        for session in changed:
-            self._hot[session.id] = session
-            self._hot.move_to_end(session.id)
-            self._note(session.id, session.partition, session.state)
-        while len(self._hot) > self._max_hot:
+        while len(self._hot) > self._max_hot:  # the oldest: not those that are on their way, a step has fewer
             self._hot.popitem(last=False)
 
     def assigned(self, partitions: Iterable[int]) -> None:
@@ -109,7 +112,8 @@ class Sessions:
         """Up to `most` open sessions that were silent for `idle_s`."""
         for partition in self._unknown:
             for key, data in changelog.rows(self._table, partition):
-                self._note(key.decode(), partition, _decode_row(data).state)
+                if (session_id := key.decode()) not in self._hot:  # a hot session's row may still be on its way
+                    self._note(session_id, partition, _decode_row(data).state)
         self._unknown.clear()
         found: list[Session] = []
         for partition, sessions in self._open.items():
