@@ -5,6 +5,7 @@ Next: streams/reading.py (bytes -> records), then streams/lane.py
 """
 
 import math
+from hashlib import blake2b
 from typing import Any
 
 from schemas.errors import FieldError
@@ -12,6 +13,9 @@ from schemas.events import MetricEvent
 from streams.delivery import App, batch_agent, decode_ahead, gather
 from streams.lane import IDLE_TICK_S, Lane
 from streams.session import Contents, named
+
+MAX_SERIES_NAME = 512
+"""Characters. A session remembers its series by name, 256 of them, in one row."""
 
 
 def contents(event: MetricEvent, received_us: int) -> Contents:
@@ -23,10 +27,19 @@ def contents(event: MetricEvent, received_us: int) -> Contents:
         text="",
         timestamp_us=event.timestamp,
         metadata=named(event.attributes, name=event.name, unit=event.unit),
-        name=event.name + "".join(f"|{key}={event.attributes[key]}" for key in sorted(event.attributes)),
+        name=series_name(event),
         value=event.value,
         ends_session=event.end_of_session,
     )
+
+
+def series_name(event: MetricEvent) -> str:
+    """Name and sorted attributes; the end of a long one is its hash, so that two series stay two."""
+    name = event.name + "".join(f"|{key}={event.attributes[key]}" for key in sorted(event.attributes))
+    if len(name) <= MAX_SERIES_NAME:
+        return name
+    digest = blake2b(name.encode("utf-8", "replace"), digest_size=16).hexdigest()
+    return f"{name[: MAX_SERIES_NAME - len(digest) - 1]}#{digest}"
 
 
 def register(app: App, topic: str, lane: Lane) -> None:

@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from schemas import origin
 from schemas.codec import Codec, encoder
-from schemas.events import TokenEvent
+from schemas.events import MetricEvent, TokenEvent
 from schemas.origin import Origin
 from streams.agents import logs, metrics, tokens
 from streams.batching import Batch
@@ -195,3 +195,11 @@ def test_key_and_headers_count_for_the_size_of_a_record() -> None:
     decoded, _ = decode(records, home("visit"))
     assert [type(f.error).__name__ for f, _, _ in decoded.failures] == ["RecordTooLargeError"] * 2
     assert len(decoded.reads) == 1
+
+
+def test_a_long_series_name_is_bounded_and_still_tells_series_apart() -> None:
+    points = [MetricEvent("cpu", 1.0, attributes={"host": "h" * 100_000 + end}) for end in "ab"]
+    names = [metrics.contents(point, 0).name for point in points]
+    assert len({*names}) == 2
+    assert {len(name) for name in names} == {metrics.MAX_SERIES_NAME}
+    assert metrics.contents(MetricEvent("cpu", 1.0, attributes={"b": "2", "a": "1"}), 0).name == "cpu|a=1|b=2"
