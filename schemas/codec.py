@@ -19,7 +19,7 @@ import fastavro
 import msgspec
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from schemas.errors import CodecError, InvalidJsonError, TruncatedRecordError, UnknownEncodingError, UnknownSchemaError
+from schemas.errors import CodecError, InvalidJsonError, StrataError, TruncatedRecordError, UnknownEncodingError, UnknownSchemaError
 from schemas.events import RECORDS, Micros
 
 FOLDER = Path(__file__).parent / "avro"
@@ -162,7 +162,9 @@ class Codec:
         if schema_id not in self._foreign:
             try:
                 self._foreign[schema_id] = fastavro.parse_schema(_plain(self._registry.schema(schema_id)), named_schemas={})
-            except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType) as problem:
+            except StrataError:
+                raise
+            except Exception as problem:  # fastavro raises whatever a schema that is none runs into
                 raise UnknownSchemaError(f"{name}: schema {schema_id} of the registry is not Avro: {problem}") from problem
         return _read_avro(name, value, 5, self._foreign[schema_id], _parsed(name))
 

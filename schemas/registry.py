@@ -11,6 +11,8 @@ import httpx
 from schemas.errors import StrataError, UnknownSchemaError
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
+NOT_NOW = (401, 403, 408, 429)
+"""Answers that speak of the asker or the moment, not of what was asked."""
 
 
 class RegistryUnreachableError(StrataError):
@@ -34,8 +36,22 @@ class Registry:
                 raise UnknownSchemaError(
                     f"schema id {schema_id} is not in the registry {self._client.base_url}; register it or write its right id"
                 )
-            self._schemas[schema_id] = json.loads(answer.raise_for_status().json()["schema"])
+            self._schemas[schema_id] = self._avro(schema_id, answer)
         return self._schemas[schema_id]
+
+    def _avro(self, schema_id: int, answer: httpx.Response) -> dict[str, Any]:
+        """The schema in an answer: its id comes with a record, so what is wrong with it is wrong with that record."""
+        try:
+            told = answer.raise_for_status().json()
+            if (kind := told.get("schemaType", "AVRO")) != "AVRO":
+                raise UnknownSchemaError(
+                    f"schema id {schema_id} of the registry is {kind}, wanted AVRO; write the record as Avro or as JSON"
+                )
+            return json.loads(told["schema"])
+        except (httpx.HTTPStatusError, ValueError, KeyError, AttributeError, TypeError) as problem:
+            raise UnknownSchemaError(
+                f"schema id {schema_id}: the registry {self._client.base_url} gave no Avro schema: {problem}"
+            ) from problem
 
     def register(self, topic: str, schema: str) -> int:
         """The id of `schema` under the subject of the topic's values; registers it where it is new."""
@@ -51,6 +67,6 @@ class Registry:
             answer = self._client.request(method, path, content=content, headers={"Content-Type": MEDIA_TYPE})
         except httpx.TransportError as problem:
             raise RegistryUnreachableError(f"schema registry {self._client.base_url}: {problem}; is it running?") from problem
-        if answer.status_code >= 500:
+        if answer.status_code >= 500 or answer.status_code in NOT_NOW:
             raise RegistryUnreachableError(f"schema registry {self._client.base_url}: HTTP {answer.status_code} {answer.text[:200]}")
         return answer
