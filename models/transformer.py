@@ -7,32 +7,31 @@ Next: models/plan.py
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
 import numpy as np
 import torch
-from torch import Tensor
+from msgspec import structs
 
 from models import checkpoint, session_state
 from models.cache_pool import CachePool
 from models.checkpoint import Checkpoint
 from models.config import TextSettings, check
 from models.encoder import CachedEncoder, Run
-from models.hierarchy import SCORE_LIMIT
 from models.kv_cache import BYTES_PER_ID, KVCache
 from models.memory import keep_freed_memory
-from models.plan import Plan, plan
-from models.row_blocks import ROWS, RowBlocks
+from models.plan import plan
+from models.readout import MAX_STEP_ROWS, Job, Readout
 from models.session_state import TextState, new_state
-from models.steps import Answer, StepResult, Work
+from models.steps import Answer, ItemResult, StepResult, Work
 from models.tokenizer import CHAT
 from models.walk import Above, Encoded, Walk
 from models.window import from_bytes
 
-MAX_STEP_ROWS = 2048
-"""Rows that go through the trunk at once; more wait for the next pass, so that a long replay needs no more memory than this."""
+LONG_TEXT = 16_384
+"""Characters; a longer piece is stepped in parts, which changes nothing but the memory it takes."""
 
 
 class BadStateError(ValueError):
@@ -41,20 +40,12 @@ class BadStateError(ValueError):
     retriable = False
 
 
-@dataclass(slots=True)
-class _Job:
-    """One session's way through a step."""
+def is_chat(work: Work) -> bool:
+    return work.session.startswith("chat/")
 
-    work: Work
-    state: TextState
-    is_chat: bool
-    plan: Plan
-    cache: KVCache
-    cache_hit: bool
-    hidden: list[Tensor] = field(default_factory=list)
-    attention: dict[int, np.ndarray] = field(default_factory=dict)
-    before: Tensor | None = None
-    """Hidden state before the next token to be read out; None: the one in the state."""
+
+def is_long(work: Work) -> bool:
+    return any(isinstance(item.text, str) and len(item.text) > LONG_TEXT for item in work.items)
 
 
 class StreamingHierarchicalTransformer:
@@ -73,12 +64,9 @@ class StreamingHierarchicalTransformer:
         keep_freed_memory()
         self.config, self.settings, self.version, self.tokenizer = config, settings, loaded.version, loaded.tokenizer
         self.encoder = CachedEncoder(loaded.model.trunk)
-        self._embedding = self.encoder.embedding.numpy()
         self.above = Above(config, loaded.model.hierarchy, loaded.model.heads, loaded.calibration)
         self.pool = CachePool(settings.state.max_cache_size_mb * 2**20)
-        scores = loaded.model.hierarchy.pool.scores
-        self._scores = RowBlocks(torch.nn.functional.pad(scores.weight.t(), (0, 14)).contiguous())  # 16 columns: whole vectors
-        self._score_bias = torch.nn.functional.pad(scores.bias, (0, 14))
+        self.readout = Readout(self.encoder, loaded.model.hierarchy.pool)
 
     @classmethod
     def load(cls, path: Path | None = None, settings: TextSettings | None = None) -> "StreamingHierarchicalTransformer":
@@ -89,6 +77,8 @@ class StreamingHierarchicalTransformer:
 
     def step(self, works: Sequence[Work]) -> list[StepResult]:
         """One StepResult per Work, in order. A session that fails is found by stepping one by one, and keeps its state."""
+        if any(map(is_long, works)):
+            return [self._step_long(work) if is_long(work) else self.step((work,))[0] for work in works]
         try:
             return self._step(works, closes=False)
         except Exception as problem:
@@ -96,6 +86,28 @@ class StreamingHierarchicalTransformer:
                 self.drop(works[0].session)
                 return [StepResult(works[0].state, error=problem)]
             return [result for work in works for result in self.step((work,))]
+
+    def _step_long(self, work: Work) -> StepResult:
+        """Item by item, long texts in parts."""
+        result, items = StepResult(work.state), list[ItemResult]()
+        for item in work.items:
+            quiet = structs.replace(item, wants_label=False, wants_state=False, wants_document=False, ends_session=False)
+            whole = is_chat(work) or not isinstance(item.text, str)
+            texts = [] if whole else [item.text[at : at + LONG_TEXT] for at in range(0, len(item.text), LONG_TEXT)]
+            parts = [*(structs.replace(quiet, text=text) for text in texts[:-1]), structs.replace(item, text=texts[-1]) if texts else item]
+            found: list[ItemResult] = []
+            for part in parts:
+                try:
+                    result = self._step((Work(work.session, result.state, (part,)),), closes=False)[0]
+                except Exception as problem:
+                    result = StepResult(work.state, error=problem)
+                if result.error is not None:
+                    self.drop(work.session)
+                    return StepResult(work.state, error=result.error)
+                found += result.items
+            findings = tuple(f for r in found for f in r.findings)
+            items.append(ItemResult(item.position, found[0].first_token_id, findings, found[-1].buffer_tokens))
+        return replace(result, items=tuple(items))
 
     def close(self, work: Work) -> StepResult:
         """Close an idle session: what is held back is read, and every span ends with its last item."""
@@ -105,7 +117,7 @@ class StreamingHierarchicalTransformer:
     def _step(self, works: Sequence[Work], closes: bool) -> list[StepResult]:
         started = monotonic()
         self._one_thread()
-        jobs: dict[int, _Job] = {}
+        jobs: dict[int, Job] = {}
         errors: dict[int, Exception] = {}
         for number, work in enumerate(works):
             try:
@@ -113,7 +125,7 @@ class StreamingHierarchicalTransformer:
             except Exception as problem:  # this session's data alone
                 errors[number] = problem
         self._encode(list(jobs.values()))
-        encoded = self._prepare(list(jobs.values()))
+        encoded = self.readout(list(jobs.values()))
         encode_ms = (monotonic() - started) * 1000
         results = []
         for number, work in enumerate(works):
@@ -130,23 +142,23 @@ class StreamingHierarchicalTransformer:
             torch.set_num_threads(1)
             self._threads.set = True
 
-    def _plan(self, work: Work, closes: bool) -> _Job:
-        is_chat = work.session.startswith("chat/")
-        state = work.state if work.state is not None else new_state(self.config, is_chat)
-        made = plan(state, work.items, self.tokenizer, self.settings.buffer, self.config.n_sinks, is_chat, closes)
+    def _plan(self, work: Work, closes: bool) -> Job:
+        chat = is_chat(work)
+        state = work.state if work.state is not None else new_state(self.config, chat)
+        made = plan(state, work.items, self.tokenizer, self.settings.buffer, self.config.n_sinks, chat, closes)
         cache = self.pool.get(work.session)
         recompute = self.settings.hierarchical_update.token_level == "recompute"
-        fits = cache is not None and cache.window[: len(state.window)] == state.window and (is_chat or bool(state.hidden))
+        fits = cache is not None and cache.window[: len(state.window)] == state.window and (chat or bool(state.hidden))
         hit = fits and not recompute
         if cache is None or not hit:
             cache = KVCache(self.config)
         cache.window = state.window if hit else b""  # ahead of the state after a crash in between: what is beyond is overwritten
         is_new = len(state.window) == self.config.n_sinks * BYTES_PER_ID
-        return _Job(work, state, is_chat, made, cache, hit or is_new)
+        return Job(work, state, chat, made, cache, hit or is_new)
 
     # 2. the trunk
 
-    def _encode(self, jobs: Sequence[_Job]) -> None:
+    def _encode(self, jobs: Sequence[Job]) -> None:
         """All stretches of all sessions: the first ones together, then the second ones of those whose window was cut, and so on."""
         for job in jobs:
             self.pool.drop(job.work.session)  # put back when its cache is sound again
@@ -165,7 +177,7 @@ class StreamingHierarchicalTransformer:
             if job.cache.window:
                 self.pool.put(job.work.session, job.cache)
 
-    def _run(self, job: _Job, turn: int) -> tuple[Run, int]:
+    def _run(self, job: Job, turn: int) -> tuple[Run, int]:
         """The run of a stretch, and how many of its tokens only fill the cache."""
         stretch = job.plan.window.stretches[turn]
         if stretch.prefix is not None:
@@ -180,7 +192,7 @@ class StreamingHierarchicalTransformer:
         watch = [place + shift for place in job.plan.watch if done <= place < done + len(stretch.ids)]
         return Run(job.cache, [*prefix, *stretch.ids], watch), len(prefix)
 
-    def _pass(self, runs: Sequence[tuple[_Job, Run, int]]) -> None:
+    def _pass(self, runs: Sequence[tuple[Job, Run, int]]) -> None:
         starts = [run.cache.length for _, run, _ in runs]
         for (job, run, n_prefix), start, hidden in zip(runs, starts, self.encoder.encode([run for _, run, _ in runs])):
             if not job.hidden and not job.state.hidden and n_prefix:
@@ -189,58 +201,9 @@ class StreamingHierarchicalTransformer:
             job.hidden.append(hidden[n_prefix:])
             job.attention |= {position - start - n_prefix + done: weights.numpy() for position, weights in run.attention.items()}
 
-    def _prepare(self, jobs: Sequence[_Job]) -> list[Encoded]:
-        """Pooling weights of all new tokens, and their surprise, in block products for all sessions."""
-        parts = [(job, part) for job in jobs for part in job.hidden if len(part)]
-        pooling: dict[int, list[np.ndarray]] = {id(job): [] for job in jobs}
-        nats: dict[int, list[float]] = {id(job): [] for job in jobs}
-        while parts:
-            rows, count = 0, 0
-            while count < len(parts) and (count == 0 or rows + len(parts[count][1]) <= MAX_STEP_ROWS):
-                rows += len(parts[count][1])
-                count += 1
-            self._read_out(parts[:count], rows, pooling, nats)
-            parts = parts[count:]
-        made = []
-        for job in jobs:
-            hidden = np.concatenate([part.numpy() for part in job.hidden]) if job.hidden else np.empty((0, self.config.width), np.float32)
-            job.hidden = []
-            weights = np.concatenate(pooling[id(job)]) if pooling[id(job)] else np.empty((0, 2), np.float32)
-            made.append(Encoded(hidden, job.plan.ids, self._embedding, weights, nats[id(job)], job.attention))
-        return made
-
-    def _read_out(
-        self, parts: Sequence[tuple[_Job, Tensor]], n_rows: int, pooling: dict[int, list[np.ndarray]], nats: dict[int, list[float]]
-    ) -> None:
-        """Pooling weights and nats of some rows, added to those of their sessions."""
-        stacked = torch.zeros(-(-n_rows // ROWS) * ROWS, self.config.width)
-        torch.cat([part for _, part in parts], out=stacked[:n_rows])
-        weights = torch.exp(SCORE_LIMIT * torch.tanh((self._scores(stacked) + self._score_bias) / SCORE_LIMIT))[:, :2].numpy()
-        at, before, targets = 0, [], list[int]()
-        for job, part in parts:
-            done = sum(map(len, pooling[id(job)]))
-            pooling[id(job)].append(weights[at : at + len(part)])
-            at += len(part)
-            if not job.is_chat:
-                before += [self._before(job)[None], part[:-1]]
-                targets += job.plan.ids[done : done + len(part)]
-                job.before = part[-1]
-        found = self.encoder.nats(torch.cat(before), targets) if targets else []
-        at = 0
-        for job, part in parts:
-            if not job.is_chat:
-                nats[id(job)] += found[at : at + len(part)]
-                at += len(part)
-
-    def _before(self, job: _Job) -> Tensor:
-        """Hidden state that predicts the next token to be read out."""
-        if job.before is None:
-            job.before = torch.from_numpy(np.frombuffer(job.state.hidden, np.float32).copy())
-        return job.before
-
     # 3. what it means
 
-    def _conclude(self, job: _Job, encoded: Encoded, encode_ms: float) -> StepResult:
+    def _conclude(self, job: Job, encoded: Encoded, encode_ms: float) -> StepResult:
         started = monotonic()
         try:
             if not np.isfinite(encoded.hidden.sum()):
@@ -258,7 +221,7 @@ class StreamingHierarchicalTransformer:
         state = work.state
         if state is None or state.n_items in (0, state.closed_at):
             return ()
-        return Walk(self.above, self.settings.hierarchical_update, state, work.session.startswith("chat/")).open_answers()
+        return Walk(self.above, self.settings.hierarchical_update, state, is_chat(work)).open_answers()
 
     # 4. states and caches
 

@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from models.config import BufferSettings, ModelConfigError, UpdateSettings
 from models.heads import Calibration
 from models.steps import Item, Work
+from models.transformer import LONG_TEXT
 from tests.models.small_text_model import (
+    PIECE,
     TEXT,
     answers,
     boundaries,
@@ -81,6 +83,20 @@ def test_hostile_text_keeps_the_state_small(model):
         results, packed = play(model, {session: items}, 1)
         assert len(packed[session]) < 16_384
         assert len(answers(results[session], "topic")) >= 2
+
+
+def test_a_long_piece_is_its_parts(model):
+    long = " ".join(TEXT for _ in range(110))
+    assert len(long) > 2 * LONG_TEXT
+    once = model.step([Work("tokens/long", None, [Item(0, long, 5, wants_label=True), Item(1, " The end.", 9, ends_session=True)])])[0]
+    assert once.error is None
+    assert [r.position for r in once.items] == [0, 1]
+    fine = [Item(n, piece, n) for n, piece in enumerate(PIECE.findall(long + " The end."))]
+    fine[-1] = replace(fine[-1], ends_session=True)
+    nats = [sum(a.output["nats"] for a in answers(r, "surprise")) for r in (once.items, play(model, {"tokens/f": fine})[0]["tokens/f"])]
+    assert nats[0] == pytest.approx(nats[1], rel=1e-9), "the same tokens at the same cost"
+    failed = model.step([Work("tokens/long2", None, [Item(0, long, 0), Item(1, None, 0)])])  # type: ignore[arg-type]
+    assert failed[0].error is not None
 
 
 def test_an_ended_session_has_one_final_for_itself_and_segments_that_tile_it(whole):
