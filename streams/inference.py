@@ -100,7 +100,11 @@ def recover(model: SessionModel, work: Work) -> Stepped:
             recoveries.append(Recovery(item.position, error, action, result.error is None))
         if result.error is not None:
             recoveries.append(Recovery(item.position, result.error, "dead_letter", True))
-            closing = _close(model, Work(work.session, state, ())).result if item.ends_session else StepResult(state)
+            closing = StepResult(state)
+            if item.ends_session:
+                closed = _close(model, Work(work.session, state, ()))
+                closing, also = closed.result, [replace(recovery, position=item.position) for recovery in closed.recoveries]
+                recoveries += also
             findings = tuple(f for i in closing.items for f in i.findings)
             result = replace(closing, items=(ItemResult(item.position, -1, findings),))
         state, last = result.state, result
@@ -121,10 +125,23 @@ def _try(model: SessionModel, work: Work) -> StepResult:
 
 
 def _close(model: SessionModel, work: Work) -> Stepped:
+    """Close a session; where its own data forbids that, with an empty window; else as if it had said nothing more."""
+    result = _try_close(model, work)
+    if (problem := result.error) is None:
+        return Stepped(result)
     try:
-        return Stepped(model.close(work))
+        result = _try_close(model, _reset(model, work))
+    except Exception as also:  # the reset itself failed
+        result = StepResult(work.state, error=also)
+    succeeded = result.error is None
+    return Stepped(result if succeeded else StepResult(work.state), (Recovery(-1, problem, "reset_window", succeeded),))
+
+
+def _try_close(model: SessionModel, work: Work) -> StepResult:
+    try:
+        return model.close(work)
     except Exception as problem:
-        return Stepped(StepResult(work.state), (Recovery(-1, problem, "reset_window", True),))
+        return StepResult(work.state, error=problem)
 
 
 def _same(model: SessionModel, work: Work) -> Work:

@@ -6,6 +6,7 @@ Next: streams/session.py (accept), inference.py (step), pipeline.py (conclude), 
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -131,6 +132,7 @@ class Lane:
             state, events = conclude_idle(session.state, self._last_cause(session), one.result, timing, self._services.config)
             closed.append(Session(session.id, session.partition, state, one.result.state))
             outgoing += self._services.emitter.records(events, session.partition)
+            outgoing += self._badly_closed(session, one)
         self.sessions.keep(closed)
         await self._deliveries.finished()
         await self._services.publisher.publish(outgoing)
@@ -212,8 +214,10 @@ class Lane:
                 action = "use_kafka_time" if isinstance(notice, TimestampError) else "accept"
                 failure = self._failure(read, notice, action, accepted.item.timestamp_us, trace_id=context.trace_id, index=index)
                 outgoing += services.emitter.records([to_event(failure, version)], one.session.partition, context)
-        for number, recovery in enumerate(stepped.recoveries):
-            outgoing += self._recovered(one, recovery, number)
+        tries = Counter[int]()  # counted record by record: ids must not tell how records fell into batches
+        for recovery in stepped.recoveries:
+            outgoing += self._recovered(one, recovery, tries[recovery.position])
+            tries[recovery.position] += 1
         return outgoing
 
     def _over_budget(self, pending: list[Pending], timing: Timing) -> Pending | None:
@@ -235,6 +239,15 @@ class Lane:
         if recovery.action == "dead_letter":
             return emitter.refused(failure, one.session.partition, read.headers, version)
         return emitter.records([to_event(failure, version)], one.session.partition)
+
+    def _badly_closed(self, session: Session, stepped: Stepped) -> list[Outgoing]:
+        """The failure rows of a session that could not be closed as it was."""
+        cause, emitter = self._last_cause(session), self._services.emitter
+        failures = [
+            Failure(r.error, cause.place, session.id, self.modality, cause.timestamp_us, r.action, r.success, "close", with_stack=True)
+            for r in stepped.recoveries
+        ]
+        return emitter.records([to_event(failure, cause.model_version) for failure in failures], session.partition)
 
     def _failure(self, read: Read, error: Exception, action: str, timestamp_us: int, success: bool = True, **more) -> Failure:  # type: ignore[no-untyped-def]
         fields = {"stage": "accept", "key": read.key, "value": read.value} | more

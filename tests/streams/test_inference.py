@@ -1,8 +1,10 @@
 """A session that makes the model fail is recovered alone; the others of its step go on."""
 
+import pytest
+
 from models.null import NullModel
-from models.steps import Item, StepResult, Work
-from streams.inference import recover, step_all
+from models.steps import Answer, Item, ItemResult, StepResult, Work
+from streams.inference import _close, recover, step_all
 
 
 class Faulty(NullModel):
@@ -81,3 +83,35 @@ def test_a_step_that_raises_is_done_again_session_by_session() -> None:
     assert bad.result.state == 1
     assert actions(bad)[-1] == (0, "dead_letter", True)
     assert isinstance(bad.recoveries[0].error, MemoryError)
+
+
+class Unclosable(Faulty):
+    """Cannot be closed as it is; `heals`: with an empty window it can."""
+
+    def __init__(self, heals: bool, raises: bool = False) -> None:
+        super().__init__()
+        self.heals, self.raises = heals, raises
+
+    def close(self, work: Work) -> StepResult:
+        if "until reset" in self.healed and self.heals:
+            return StepResult(work.state, (ItemResult(5, findings=(Answer("topic", 0, 6, True),)),))
+        if self.raises:
+            raise ValueError("not finite")
+        return StepResult(work.state, error=ValueError("not finite"))
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_session_that_cannot_be_closed_says_so_and_is_closed_with_an_empty_window(raises: bool) -> None:
+    closed = _close(Unclosable(True, raises), work("a"))
+    assert actions(closed) == [(-1, "reset_window", True)]
+    assert [f.task for i in closed.result.items for f in i.findings] == ["topic"]
+    stuck = _close(Unclosable(False, raises), work("a"))
+    assert actions(stuck) == [(-1, "reset_window", False)]
+    assert stuck.result.error is None
+
+
+def test_a_last_item_that_nothing_helps_still_ends_its_session() -> None:
+    item = Item(0, "always", 0, ends_session=True)
+    done = recover(Unclosable(True), Work("a", None, [item]))
+    assert [f.task for i in done.result.items for f in i.findings] == ["topic"]
+    assert actions(done)[-1] == (0, "dead_letter", True)
