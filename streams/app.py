@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
+from faust.types import TP
 from opentelemetry.sdk.trace import ReadableSpan
 
 from models.steps import SessionModel
@@ -71,13 +72,19 @@ def build_app(
         table = add_table(app, SESSION_TABLES[modality])
         sessions = Sessions(modality, table, services.inference)
         deliveries = Deliveries(lambda: cast(BatchConsumer, app.consumer))
-        lanes[modality] = Lane(modality, reader(modality, AGENTS[modality]), sessions, deliveries, services)
+        unread = _unread(app, prefix + modality)
+        lanes[modality] = Lane(modality, reader(modality, AGENTS[modality]), sessions, deliveries, services, unread)
         AGENTS[modality].register(app, prefix + modality, lanes[modality])
         _follow_assignment(app, prefix + modality, sessions)
     # topics beside them
     labels.register(app, prefix + "labels", Side("labels", reader("labels", labels), services.emitter, app.publisher))
     requests.register(app, prefix + "requests", Side("requests", reader("requests", requests), services.emitter, app.publisher), lanes)
     return app
+
+
+def _unread(app: App, topic: str) -> Callable[[int, int], bool]:
+    """Whether a topic's partition has records from an offset on that no step has taken."""
+    return lambda partition, reached: cast(BatchConsumer, app.consumer).unread(TP(topic, partition), reached)
 
 
 def _follow_assignment(app: App, topic: str, sessions: Sessions) -> None:

@@ -238,6 +238,16 @@ class BatchConsumer(Consumer):
     def owns(self, tp: TP) -> bool:
         return bool(self._thread._ensure_consumer()._subscription.is_assigned(tp))
 
+    def unread(self, tp: TP, reached: int) -> bool:
+        """Whether records of a partition wait at the broker, or here from offset `reached` on; also while that is not known."""
+        assignment = self._thread._ensure_consumer()._subscription.subscription.assignment
+        if assignment is None or tp not in assignment.tps:
+            return True
+        state, flight = assignment.state_value(tp), self.in_flight.get(tp)
+        if state._position is None or state.highwater is None or state._position < state.highwater:
+            return True
+        return flight is not None and len(flight) > 0 and flight[-1].last_offset >= reached
+
     async def heard(self) -> bool:
         """Whether the group has heard of this worker within the session timeout; waits for the next heartbeat when not.
 

@@ -25,7 +25,7 @@ from streams.pipeline import Cause, Timing, answer_request, conclude, conclude_i
 from streams.publisher import Outgoing, Publisher
 from streams.reading import Decoded, Reader
 from streams.session import Accepted, Place, PositionError, Read, TimestampError, accept, is_replay
-from streams.sessions import Session, Sessions, cache_name
+from streams.sessions import MOST_IDLE, Session, Sessions, cache_name
 from streams.tracing import Times, Tracer, to_otlp
 
 DAY_MS = 86_400_000
@@ -60,8 +60,20 @@ class Services:
 class Lane:
     """One modality's data path."""
 
-    def __init__(self, modality: str, reader: Reader, sessions: Sessions, deliveries: Deliveries, services: Services):
+    def __init__(
+        self,
+        modality: str,
+        reader: Reader,
+        sessions: Sessions,
+        deliveries: Deliveries,
+        services: Services,
+        unread: Callable[[int, int], bool],
+    ):
+        """`unread(partition, offset)`: whether records wait, at the broker or here from that offset on."""
         self.modality = modality
+        self._unread = unread
+        self._reached: dict[int, int] = {}
+        """Partition -> offset after the last record that a step has taken."""
         self._deliveries = deliveries
         self.sessions = sessions
         self._reader = reader
@@ -106,7 +118,8 @@ class Lane:
         for one, result in zip(pending, stepped, strict=True):
             outgoing += self._conclude(one, result, timing, polled_ns, traced, one is over)
         changed = [p.session for p in pending]
-        self.sessions.keep(changed)
+        self.sessions.keep(changed, timing.now_ms)
+        self._reached |= {batch.partition: batch.last_offset + 1 for batch, _ in step}
 
         async def deliver() -> None:
             # 4. publish, 5. store, 6. ack: in this order, while the next step is accepted and goes through the model
@@ -122,7 +135,16 @@ class Lane:
 
     async def _close_idle(self, now_ms: float) -> None:
         """Close sessions that fell silent: as if their last record had ended them."""
-        idle = self.sessions.idle(now_ms, self._services.config.session_idle_s)
+        behind = list[int]()
+
+        def unread(partition: int) -> bool:
+            if found := self._unread(partition, self._reached.get(partition, 0)):
+                behind.append(partition)
+            return found
+
+        idle = self.sessions.idle(now_ms, self._services.config.session_idle_s, unread)
+        if behind or len(idle) >= MOST_IDLE:  # not all was seen: look again soon
+            self._idle_due_ms = min(self._idle_due_ms, now_ms + IDLE_TICK_S * 1000)
         if not idle:
             return
         works = [Work(cache_name(self.modality, s.id), s.model_state, ()) for s in idle]
@@ -133,7 +155,7 @@ class Lane:
             closed.append(Session(session.id, session.partition, state, one.result.state))
             outgoing += self._services.emitter.records(events, session.partition)
             outgoing += self._badly_closed(session, one)
-        self.sessions.keep(closed)
+        self.sessions.keep(closed, now_ms)
         await self._deliveries.finished()
         await self._services.publisher.publish(outgoing)
         await self.sessions.store(closed)

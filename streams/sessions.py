@@ -6,7 +6,7 @@ record changes to session.py. A row holds what cannot be computed again; what ca
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from streams.inference import Inference
 from streams.session import SessionState, is_idle
 
 ROW_VERSION = 1
+MOST_IDLE = 500
+"""Sessions closed at once: more would hold up a step, and a rebalance."""
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
@@ -55,7 +57,7 @@ class Sessions:
         self._inference = inference
         self._max_hot = max_hot
         self._hot: OrderedDict[str, Session] = OrderedDict()
-        self._open: defaultdict[int, dict[str, int]] = defaultdict(dict)  # partition -> open session -> Kafka's time of its last record
+        self._open: defaultdict[int, dict[str, float]] = defaultdict(dict)  # partition -> open session -> when it was last heard, ms
         self._unknown: set[int] = set()
 
     def load(self, partition: int, ids: Iterable[str]) -> dict[str, Session]:
@@ -75,12 +77,12 @@ class Sessions:
             found[session_id] = session
         return found
 
-    def keep(self, changed: Iterable[Session]) -> None:
+    def keep(self, changed: Iterable[Session], now_ms: float) -> None:
         """Let later steps meet these, before they are stored: a failure to store them stops the worker."""
         for session in changed:
             self._hot[session.id] = session
             self._hot.move_to_end(session.id)
-            self._note(session.id, session.partition, session.state)
+            self._note(session.id, session.partition, session.state, now_ms)
 
     async def store(self, changed: Iterable[Session]) -> None:
         """Write sessions that are kept to changelog and table. When it returns they survive a crash."""
@@ -108,8 +110,11 @@ class Sessions:
         self._unknown -= gone
         self._inference.drop(self._modality, [cache_name(self._modality, i) for i in names])
 
-    def idle(self, now_ms: float, idle_s: float, most: int = 500) -> list[Session]:
-        """Up to `most` open sessions that were silent for `idle_s`."""
+    def idle(self, now_ms: float, idle_s: float, unread: Callable[[int], bool], most: int = MOST_IDLE) -> list[Session]:
+        """Up to `most` open sessions that were silent for `idle_s`.
+
+        None of a partition of which records are `unread`: after a stop, or far behind, the next record of a session may be among them.
+        """
         for partition in self._unknown:
             for key, data in changelog.rows(self._table, partition):
                 if (session_id := key.decode()) not in self._hot:  # a hot session's row may still be on its way
@@ -117,13 +122,16 @@ class Sessions:
         self._unknown.clear()
         found: list[Session] = []
         for partition, sessions in self._open.items():
+            if unread(partition):
+                continue
             late = [i for i, arrived_ms in list(sessions.items()) if now_ms - arrived_ms > idle_s * 1000][: most - len(found)]
             found += [s for s in self.load(partition, late).values() if is_idle(s.state, now_ms, idle_s)]
         return found
 
-    def _note(self, session_id: str, partition: int, state: SessionState) -> None:
+    def _note(self, session_id: str, partition: int, state: SessionState, now_ms: float = 0.0) -> None:
+        """A session was heard now, whatever old time its producer gave the record; of a row only Kafka's time is known."""
         if state.is_open:
-            self._open[partition][session_id] = state.arrived_ms
+            self._open[partition][session_id] = max(state.arrived_ms, now_ms)
         else:
             self._open[partition].pop(session_id, None)
 
