@@ -31,6 +31,8 @@ from streams.tracing import Times, Tracer, to_otlp
 DAY_MS = 86_400_000
 TEXT_STEP_RECORDS = 256
 """A step of the transformer takes no further batch once it has so many records: at some milliseconds each, more would make the first wait for the last."""
+SPANS_A_RECORD = 500
+"""Of one OTLP request: thousands would outgrow a message."""
 IDLE_TICK_S = 1.0
 """With nothing to read, how often to look for silent sessions."""
 
@@ -126,10 +128,10 @@ class Lane:
             publish_ns = time.time_ns()
             await self._services.publisher.publish(outgoing)
             times = Times(polled_ns, decoded_ns, step_ns, *_stages(step_ns, stepped), publish_ns, time.time_ns())
+            await self._publish_spans(traced, times)
             await self.sessions.store(changed)
             for batch, _ in step:
                 batch.ack()
-            await self._publish_spans(traced, times)
 
         await self._deliveries.begin(deliver)
 
@@ -286,7 +288,8 @@ class Lane:
         spans = [span for read, context in traced for span in services.tracer.spans(read, context, times)]
         if spans:
             services.export_spans(spans)
-            await services.publisher.publish([services.emitter.raw("traces", 0, None, to_otlp(spans), [])])
+            parts = (spans[n : n + SPANS_A_RECORD] for n in range(0, len(spans), SPANS_A_RECORD))
+            await services.publisher.publish([services.emitter.raw("traces", 0, None, to_otlp(part), []) for part in parts])
 
 
 def _stages(step_ns: int, stepped: Sequence[Stepped]) -> tuple[int, int]:

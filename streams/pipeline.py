@@ -134,11 +134,11 @@ def _findings(
 ) -> list[Event]:
     events: list[Event] = []
     buffer_state = encode_json({"tokens": found.buffer_tokens}).decode()
-    for finding in found.findings:
+    for number, finding in enumerate(found.findings):
         if isinstance(finding, Boundary):
             events.append(_boundary(cause, finding, common))
         elif isinstance(finding, LevelState):
-            events.append(_level_state(cause, finding, timing, common))
+            events.append(_level_state(cause, finding, number, timing, common))
         elif (event := _answer(cause, finding, answers, buffer_state, timing, config, common)) is not None:
             events.append(event)
     return events
@@ -202,9 +202,9 @@ def _boundary(cause: Cause, found: Boundary, common: dict) -> BoundaryFound:
     )
 
 
-def _level_state(cause: Cause, found: LevelState, timing: Timing, common: dict) -> StateSampled:
+def _level_state(cause: Cause, found: LevelState, number: int, timing: Timing, common: dict) -> StateSampled:
     return StateSampled(
-        event_id=event_id("model_state", cause.modality, cause.session_id, found.level, found.span_start, found.span_end),
+        event_id=event_id("model_state", cause.modality, cause.session_id, found.level, found.span_start, found.span_end, number),
         state_type=found.level,
         span_start=found.span_start,
         span_end=found.span_end,

@@ -145,8 +145,8 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
         notices.append(problem)
     # 3. what is due, by event time alone: a replay and any split of the stream agree on it
     first = state.next_position == 0
-    label_due = first or moment >= state.label_due_us or contents.ends_session
-    document_due = not first and moment >= state.document_due_us
+    label_due = first or _is_due(moment, state.label_due_us, config.prediction.update_frequency_ms * 1000) or contents.ends_session
+    document_due = not first and _is_due(moment, state.document_due_us, int(config.hierarchical_update.document_period_s * 1e6))
     performance_due = position % config.prediction.performance_every_items == 0
     if not contents.shown:
         notices.append(EmptyTextError("the text is empty; accepted as an item of no tokens"))
@@ -186,6 +186,11 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
 def is_idle(state: SessionState, now_ms: float, idle_s: float) -> bool:
     """Whether an open session has been silent for `idle_s` by the wall clock."""
     return state.is_open and now_ms - state.arrived_ms > idle_s * 1000
+
+
+def _is_due(moment: int, due_us: int, period_us: int) -> bool:
+    """Whether event time has come to what is due; or has gone back behind it, after a record from the future."""
+    return moment >= due_us or moment < due_us - 2 * period_us
 
 
 def _event_time(moment: int | None, place: Place, config: StreamConfig) -> tuple[int, TimestampError | None]:

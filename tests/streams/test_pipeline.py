@@ -87,6 +87,12 @@ def test_the_same_records_give_the_same_ids_whatever_the_clock() -> None:
     assert {type(e) for e in once} == {InputRead, PredictionMade, BoundaryFound, StateSampled}
 
 
+def test_two_states_of_one_span_are_two_events() -> None:
+    _, events = concluded([(LevelState("sentence", 0, 1, (1.0,)), LevelState("sentence", 0, 1, (2.0,)))])
+    states = [e for e in events if isinstance(e, StateSampled)]
+    assert len({e.event_id for e in states}) == len(states) == 2
+
+
 def test_sampling_picks_the_same_share_in_every_run() -> None:
     config = StreamConfig(sampling=SamplingConfig(input_stream=0.3))
     _, once = concluded([()] * 2000, config=config)

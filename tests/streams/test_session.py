@@ -106,6 +106,13 @@ def test_labels_are_due_every_half_second_of_event_time_whatever_the_wall_clock(
     assert [a.item.wants_label for a in accepted] == [True, False, False, True, False, True, True, False]
 
 
+def test_a_record_from_the_future_does_not_silence_those_after_it() -> None:
+    ahead, begin = 3600 * 10**6, NOW_MS * 1000
+    times = [begin, begin + ahead, begin + 10**6, begin + 10**6 + 1, begin + 2 * 10**6]
+    _, accepted = accept_all([read(n, at_us=t) for n, t in enumerate(times)])
+    assert [a.item.wants_label for a in accepted] == [True, True, True, False, True]
+
+
 def test_on_demand_mode_has_no_partial_answers_due() -> None:
     config = StreamConfig(prediction=PredictionConfig(mode="on_demand"))
     _, accepted = accept_all([read(n, at_us=n * 10**6) for n in range(5)], config=config)
