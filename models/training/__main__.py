@@ -24,7 +24,7 @@ from models.training.language import pretrain
 from models.training.multitask import train_levels
 from models.transformer import StreamingHierarchicalTransformer
 
-LANGUAGE_SHARE = 0.45
+LANGUAGE_SHARE = 0.58
 """Of the minutes, for stage one."""
 SGD_LIMIT = 240
 """SGD dev dialogues that are played."""
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m models.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with plain/, text/ and chat/")
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint to write")
-    parser.add_argument("--minutes", type=float, default=30, help="time of one core for both training stages (a busy machine takes longer)")
+    parser.add_argument("--minutes", type=float, default=26, help="time of one core for both training stages (a busy machine takes longer)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, default=Path(".training"), help="folder for what later stages start from")

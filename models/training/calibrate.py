@@ -244,6 +244,8 @@ def fit(documents: Sequence[Played], labels: Sequence[str]) -> Calibration:
     wholes = [(d.document, number[d.whole], d.source) for d in documents if d.whole in number and d.document]
     temperatures = []
     for truths in (units, wholes):
+        varied = {s for _, _, s in truths if len({label for _, label, source in truths if source == s}) > 1}
+        truths = [r for r in truths if r[2] in varied]  # a set of one label would only ask for more confidence
         sizes = {s: sum(r[2] == s for r in truths) for s in {r[2] for r in truths}}
         temperatures.append(fit_temperature([r[0] for r in truths], [r[1] for r in truths], [1 / sizes[r[2]] for r in truths]))
     return replace(c, topic_temperature=temperatures[0], document_temperature=temperatures[1])
