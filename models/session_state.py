@@ -72,6 +72,12 @@ class TextState(msgspec.Struct, array_like=True, frozen=True):
     paragraph_weights: bytes = b""
     topic_weights: bytes = b""
     document_weights: bytes = b""
+    topic_logits: bytes = b""
+    """Sum of the class logits of the open topic's sentences, float32; empty before the first."""
+    n_topic: int = 0
+    """Sentences in it."""
+    session_classes: bytes = b""
+    """Sum of the class probabilities of all sentences, float32."""
 
 
 def new_state(config: ModelConfig, is_chat: bool) -> TextState:

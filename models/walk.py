@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from models.config import ModelConfig, UpdateSettings
-from models.heads import Calibration, Heads, probabilities, shift_probability
+from models.heads import Calibration, Heads, probabilities, session_logits, shift_probability
 from models.hierarchy import Hierarchy, Levels, mean, unit_flags
 from models.plan import ItemEnd, Plan, SessionEnd
 from models.reader import CONTEXT, SURROGATE, Break
@@ -210,6 +210,7 @@ class Walk:
         self._remember("document", (levels.document_weight - self.levels.document_weight).numpy()[0])
         self._remember("paragraph", (levels.paragraph_weight - self.levels.paragraph_weight).numpy()[0])
         self.levels = levels
+        self._count_classes(levels)
         self.fields |= {"n_tokens": 0, "n_sentences": self.n_sentences + 1, "last_speaker": speaker, "begins_paragraph": False}
         self.sums = np.zeros_like(self.sums)
         self.weights["token"] = self.weights["token"][:0]
@@ -223,9 +224,9 @@ class Walk:
 
     def _close_topic(self, end: int) -> None:
         """The segment up to `end` gets its final label, from what was known before the next one began."""
-        self.findings.append(self._label(self.levels, end, True))
+        self.findings.append(self._label(end, True))
         self._level("topic", self.topic_start, end, mean(self.levels.topic_sum, self.levels.topic_weight), self.weights["topic"])
-        self.fields["topic_start"] = end
+        self.fields |= {"topic_start": end, "topic_logits": b"", "n_topic": 0}
         self.topic_closed = True
 
     # 3. items and the end
@@ -257,7 +258,7 @@ class Walk:
         closed, self.closed = self.closed, []
         self.findings += closed if item.wants_state else []
         if item.wants_label and item.position >= self.topic_start:
-            self.findings.append(self._label(self._open_levels(), item.position + 1, False))
+            self.findings.append(self._label(item.position + 1, False))
         if item.wants_document or (self.topic_closed and self.updates.document_level == "on_boundary"):
             self._document()
         self.topic_closed = False
@@ -279,14 +280,39 @@ class Walk:
             LevelState("document", 0, self.n_items, representation, tuple((weights / max(float(weights.sum()), 1e-9)).tolist()))
         )
 
-    def _label(self, levels: Levels, end: int, is_final: bool, whole: bool = False) -> Answer:
+    def _count_classes(self, levels: Levels) -> None:
+        """Add what the closed sentence says of its topic: a segment's last words alone (thanks, goodbye) mislead."""
+        logits = self.above.heads.topic_logits(levels)[0]
+        for name, more in (("topic_logits", logits), ("session_classes", torch.softmax(logits, dim=-1))):
+            before = self.fields[name]
+            self.fields[name] = (np.frombuffer(before, np.float32) + more.numpy() if before else more.numpy()).tobytes()
+        self.fields["n_topic"] += 1
+
+    def segment_logits(self, with_open: bool) -> torch.Tensor:
+        """(classes,), half the last sentence's, half the mean over the segment's: as quick as the one, as steady as the other.
+
+        An open sentence counts where it belongs to the segment.
+        """
+        has_open = with_open and self.n_tokens > 0
+        now = self.above.heads.topic_logits(self._open_levels() if has_open else self.levels)[0].numpy()
+        total, n = np.frombuffer(self.topic_logits, np.float32), self.n_topic
+        if has_open or not n:
+            total, n = (total + now if n else now), n + 1
+        return torch.from_numpy((now + total / np.float32(n)) / np.float32(2))
+
+    def document_logits(self) -> torch.Tensor:
+        """(classes,), of everything closed so far."""
+        classes = np.frombuffer(self.session_classes, np.float32) / np.float32(self.n_sentences)
+        return session_logits(self.above.heads.document_logits(self.levels)[0], torch.from_numpy(classes))
+
+    def _label(self, end: int, is_final: bool, whole: bool = False) -> Answer:
         """The most probable class with its calibrated probability; none of a session that has not said a word."""
         c, start = self.above.calibration, 0 if whole else self.topic_start
         output: dict[str, Any] = {"level": "document"} if whole else {}
         if not self.n_sentences and not self.n_tokens:
             return Answer("topic", start, end, is_final, output=output | {"probabilities": {}})
-        logits = self.above.heads.document_logits(levels) if whole else self.above.heads.topic_logits(levels)
-        p = probabilities(logits[0], c.document_temperature if whole else c.topic_temperature)
+        logits = self.document_logits() if whole else self.segment_logits(with_open=not is_final)
+        p = probabilities(logits, c.document_temperature if whole else c.topic_temperature)
         best = max(range(len(p)), key=p.__getitem__)
         output["probabilities"] = {label: round(x, 6) for label, x in zip(self.above.config.labels, p)}
         return Answer("topic", start, end, is_final, self.above.config.labels[best], p[best], output=output)
@@ -299,18 +325,26 @@ class Walk:
         self._close_sentence(n, self.last_speaker if self.is_chat else -1)
         self._surprise(n)
         self._close_paragraph(n)
-        self.findings.append(self._label(self.levels, n, True))
+        self.findings.append(self._label(n, True))
         self._level("topic", self.topic_start, n, mean(self.levels.topic_sum, self.levels.topic_weight), self.weights["topic"])
-        self.findings.append(self._label(self.levels, n, True, whole=True))
+        self.findings.append(self._label(n, True, whole=True))
         self.findings += self.closed if self.wants_state else []
         self.closed = []
         self._document()
-        self.fields |= {"closed_at": n, "topic_start": n, "covered": n, "sentence": (n, characters, "", ""), "begins_paragraph": True}
+        self.fields |= {
+            "closed_at": n,
+            "topic_start": n,
+            "covered": n,
+            "topic_logits": b"",
+            "n_topic": 0,
+            "sentence": (n, characters, "", ""),
+            "begins_paragraph": True,
+        }
         self.topic_closed = False
 
     def open_answers(self) -> tuple[Answer, ...]:
         """What could be said now; changes nothing."""
-        answers = [self._label(self._open_levels(), self.n_items, False)] if self.n_items > self.topic_start else []
+        answers = [self._label(self.n_items, False)] if self.n_items > self.topic_start else []
         if not self.is_chat and self.n_surprised and self.n_items > self.covered:
             output = {"nats": self.nats, "tokens": self.n_surprised}
             answers.append(Answer("surprise", self.covered, self.n_items, False, value=self.nats / self.n_surprised, output=output))

@@ -29,6 +29,8 @@ from models.walk import Levels, Walk
 PIECE = re.compile(r"\s*\S+\s*")
 STEP_ITEMS = {"chat": 4, "tokens": 200}
 SESSIONS = 40
+FEWEST = 30
+"""Truths that a set must have to be fitted on."""
 
 
 @dataclass
@@ -154,7 +156,7 @@ def _keep(document: Played, walk: ListeningWalk, result: Any) -> None:
             document.shifts.append((position, logit))
         document.topics.append((position, topic))
     if result.state.closed_at >= 0:
-        document.document = walk.above.heads.document_logits(walk.levels)[0].tolist()
+        document.document = walk.document_logits().tolist()
     for item in result.items:
         document.nats += sum(f.output["nats"] for f in item.findings if isinstance(f, Answer) and f.task == "surprise")
 
@@ -240,11 +242,12 @@ def fit(documents: Sequence[Played], labels: Sequence[str]) -> Calibration:
         changes = {"shift_temperature": t, "shift_bias": b, "chat_threshold": best}
         c = replace(c, **changes) if modality == "chat" else replace(c, text_shift_temperature=t, text_shift_bias=b, text_threshold=best)
     number = {label: n for n, label in enumerate(labels)}
-    units = [(topic, number[label], d.source) for d in documents for topic, label in _label_truths(d) if label in number]
+    units = [(z, number[label], d.source) for d in documents for z, label in _label_truths(d, threshold_logit(d, c)) if label in number]
     wholes = [(d.document, number[d.whole], d.source) for d in documents if d.whole in number and d.document]
     temperatures = []
     for truths in (units, wholes):
-        varied = {s for _, _, s in truths if len({label for _, label, source in truths if source == s}) > 1}
+        by_set = {s: [label for _, label, source in truths if source == s] for s in {r[2] for r in truths}}
+        varied = {s for s, seen in by_set.items() if len(set(seen)) > 1 and len(seen) >= FEWEST}
         truths = [r for r in truths if r[2] in varied]  # a set of one label would only ask for more confidence
         sizes = {s: sum(r[2] == s for r in truths) for s in {r[2] for r in truths}}
         temperatures.append(fit_temperature([r[0] for r in truths], [r[1] for r in truths], [1 / sizes[r[2]] for r in truths]))
@@ -265,10 +268,23 @@ def _shift_truths(d: Played) -> Iterator[tuple[float, int]]:
             yield logit, d.segment_ends[unit - 1]
 
 
-def _label_truths(d: Played) -> Iterator[tuple[list[float], str | None]]:
+def _label_truths(d: Played, threshold_logit: float) -> Iterator[tuple[list[float], str | None]]:
+    """(logits, truth) of every unit, as it would have been told then: half its own, half the mean over the segment the model was in."""
+    shifts = dict(d.shifts)
+    total, n = np.zeros(0), 0
     for position, topic in d.topics:
+        if n == 0 or shifts.get(position, -99.0) >= threshold_logit:
+            total, n = np.zeros(len(topic)), 0
+        total, n = total + np.asarray(topic), n + 1
         if position < len(d.labels):
-            yield topic, d.labels[position]
+            yield ((np.asarray(topic) + total / n) / 2).tolist(), d.labels[position]
+
+
+def threshold_logit(d: Played, c: Calibration) -> float:
+    """The raw shift logit from which a boundary is told."""
+    if d.speakers:
+        return (_logit(c.chat_threshold) - c.shift_bias) * c.shift_temperature
+    return (_logit(c.text_threshold) - c.text_shift_bias) * c.text_shift_temperature
 
 
 def figures(documents: Sequence[Played], c: Calibration, labels: Sequence[str]) -> dict[str, Any]:
@@ -279,13 +295,9 @@ def figures(documents: Sequence[Played], c: Calibration, labels: Sequence[str]) 
     for source in sorted({d.source for d in documents}):
         mine = [d for d in documents if d.source == source]
         chat = bool(mine[0].speakers)
-        t, b, threshold = (
-            (c.shift_temperature, c.shift_bias, c.chat_threshold)
-            if chat
-            else (c.text_shift_temperature, c.text_shift_bias, c.text_threshold)
-        )
+        t, b = (c.shift_temperature, c.shift_bias) if chat else (c.text_shift_temperature, c.text_shift_bias)
         if mine[0].segment_ends:
-            pairs = [(d.segment_ends or [], ends(d, (_logit(threshold) - b) * t)) for d in mine]
+            pairs = [(d.segment_ends or [], ends(d, threshold_logit(d, c))) for d in mine]
             every = segmentation((y, [0] + [0] * (len(y) - 1)) for y, _ in pairs)["score"]
             out["segments"][source] = segmentation(pairs) | {"documents": len(mine), "no_boundary_score": every}
             p, y = confidences.setdefault(f"shift {'chat' if chat else 'tokens'}", ([], []))
@@ -293,7 +305,7 @@ def figures(documents: Sequence[Played], c: Calibration, labels: Sequence[str]) 
                 for logit, truth in _shift_truths(d):
                     p.append(1 / (1 + math.exp(-(logit / t + b))))
                     y.append(bool(truth))
-        units = [(topic, number[label]) for d in mine for topic, label in _label_truths(d) if label in number]
+        units = [(z, number[label]) for d in mine for z, label in _label_truths(d, threshold_logit(d, c)) if label in number]
         wholes = [(d.document, number[d.whole]) for d in mine if d.whole in number and d.document]
         for name, rows, temperature in (("topic", units, c.topic_temperature), ("document", wholes, c.document_temperature)):
             if rows:

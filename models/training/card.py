@@ -57,7 +57,7 @@ order of the data on the seed alone.
 
 ## Held-out figures
 Measured on the running (streaming, half-precision-stored) model. Calibration and thresholds were fitted on every other dev document of each set; the
-figures are of the remaining ones. SGD dev: first {run["sgd_limit"]} dialogues.
+figures are of the remaining ones (the two weights by which labels are mixed over a segment and a session were chosen on all of dev). SGD dev: first {run["sgd_limit"]} dialogues.
 
 Topic segments, decided at the item or sentence itself, from the past only (Pk, WindowDiff, F1, Score as in SuperDialseg; last column: the
 Score of never finding a boundary). DialSeg711 in-domain is mostly finding the seam between joined dialogues; 194 of 250 SuperDialseg dev dialogues
@@ -67,7 +67,7 @@ share their first two turns with a train dialogue.
 |---|---|---|---|---|---|---|
 {segments}
 
-Labels (`topic`: of each utterance's topic, right then; `document`: of the whole session at its end; last column: share of the most common label).
+Labels (`topic`: of each utterance's or sentence's topic, told right then; `document`: of the whole session at its end; last column: share of the most common label).
 
 | set | n | accuracy | most common |
 |---|---|---|---|
