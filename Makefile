@@ -3,7 +3,7 @@
 #   make test    set up, lint, types, tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types lock clean
+.PHONY: help setup demo test test-slow lint types lock clean
 SHELL := /bin/sh
 
 VENV := .venv
@@ -48,6 +48,10 @@ demo: setup
 
 test: setup lint types
 	$(BIN)/python -m pytest -m 'not slow and not gpu'
+
+# What takes longer: stock Faust's losses, the long invariance test.
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
 
 lint: setup
 	$(BIN)/ruff check $(PACKAGES) tests
