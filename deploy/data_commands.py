@@ -95,6 +95,7 @@ def produce(
             raise ProduceError(f"{file}: {problem.strerror}") from problem
         items: Iterable[ToSend] = list(_good(lines_to_records(lines, topic, session), file, skip_bad))
     else:
+        print(f"sending standard input to {topic}, session {session}", file=sys.stderr)
         items = _good(lines_to_records(stdin_lines(), topic, session), "standard input", skip_bad)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters comes as an error
     sent, to = Sent(), Destination(target.kafka_bootstrap, topic, target.topic_prefix, encoding, ends, rate)
@@ -201,6 +202,8 @@ def sessions(
         names.remove("failures")
     cells = [[f"{int(r[n] or 0):,}" if n in numbers else r[n][5:19] if n == "last" else r[n] or "" for n in names] for r in rows]
     tables.console().print(tables.table(names, ["UInt64" if n in numbers else "String" for n in names], cells))
+    if len(rows) == limit:
+        print(f"the newest {limit} by event time; --limit shows more", file=sys.stderr)
     if not rows:
         print("nothing is stored yet; send something with `strata produce`, or see `strata demo`", file=sys.stderr)
 

@@ -23,6 +23,7 @@ from deploy.clickhouse_http import ClickHouse, QueryError, UnreachableError
 from deploy.demo_totals import earlier, highest_numbers, stored_rows
 from deploy.live_state import LiveState
 from deploy.live_view import Caption, frame, plain, plain_progress
+from deploy.local import state
 from deploy.replay import Pace, Play, Sample, replay
 from schemas.codec import Codec
 from schemas.errors import CodecError, StrataError
@@ -34,6 +35,10 @@ FRAMES_PER_S, LINES_EVERY_S, STORED_EVERY_S = 4, 5.0, 1.0
 STALLED_S = 45.0
 """Nothing new for so long, after all was sent: something is stuck."""
 HINT = 'Ctrl-C stops everything  ·  strata query "SELECT ..." answers meanwhile'
+
+
+WATCH_S = 1.0
+"""How often to look whether the stack still runs."""
 
 
 class DemoError(StrataError):
@@ -114,7 +119,8 @@ class Demo:
             self.console.print(self.earlier, highlight=False)
         self._begun = time.monotonic()
         async with _consumer(self.servers) as consumer, _producer(self.servers) as producer:
-            shown = [asyncio.create_task(self._read(consumer)), asyncio.create_task(self._count()), asyncio.create_task(self._show())]
+            parts = (self._read(consumer), self._count(), self._show(), self._watch_stack())
+            shown = [asyncio.create_task(part) for part in parts]
             playing = asyncio.create_task(self._play(producer))
             try:
                 await asyncio.wait([playing, *shown], return_when=asyncio.FIRST_COMPLETED)
@@ -126,6 +132,15 @@ class Demo:
                     task.cancel()
                 await asyncio.gather(playing, *shown, return_exceptions=True)
         return self.played
+
+    async def _watch_stack(self) -> None:
+        """Raise DemoError when the stack that ran at the start is gone: nothing would be read any more."""
+        folder = self.servers.data_dir
+        here = await asyncio.to_thread(state.running, folder) is not None
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if here and await asyncio.to_thread(state.running, folder) is None:
+                raise DemoError(f"the stack has ended; {folder / 'logs' / 'supervisor.log'} says why, `strata demo` starts it again")
 
     async def _play(self, producer: AIOKafkaProducer) -> None:
         counters = read_counters(self.servers.data_dir)

@@ -277,7 +277,7 @@ def plain(told: Happening, elapsed_s: float) -> str:
     """One line of the output without a terminal."""
     minutes, seconds = divmod(int(elapsed_s), 60)
     word = NEWS[told.kind][2] if told.kind in NEWS and told.kind != "severity" else told.kind
-    return f"{minutes:02d}:{seconds:02d} {told.modality:<8}{told.session_id:<{NAME}}{word:<10}{told.text[:300]}".rstrip()
+    return f"{minutes:02d}:{seconds:02d} {told.modality:<8}{told.session_id:<{NAME - 1}} {word:<9} {told.text[:300]}".rstrip()
 
 
 def plain_progress(state: LiveState, now_s: float, elapsed_s: float, stored: int | None) -> str:

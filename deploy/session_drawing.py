@@ -3,6 +3,9 @@
 Knows looks; leaves what is known of a session to session_tree.py.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.text import Text
 from rich.tree import Tree
 
@@ -35,10 +38,16 @@ def draw(tree: SessionTree, most: int = 110) -> Tree:
     if tree.failures:
         branch = root.add(Text(f"{len(tree.failures):,} failures", style="bold red"))
         for failure in tree.failures[:MOST]:
-            outcome = "worked" if failure["recovery_success"] in (True, 1, "true") else "did not help"
-            branch.add(Text(f"{failure['failure_type']}: {_cut(failure['exception'], most)}  [{failure['recovery_action']} {outcome}]"))
+            branch.add(Text(f"{failure['failure_type']}: {_cut(failure['exception'], most)}  [{_outcome(failure)}]"))
     root.add(_foot(tree))
     return root
+
+
+def _outcome(failure: Mapping[str, Any]) -> str:
+    """What was done about a failure, in words."""
+    if failure["recovery_action"] == "dead_letter":
+        return "kept as a dead letter"
+    return f"{failure['recovery_action']} {'worked' if failure['recovery_success'] in (True, 1, 'true') else 'did not help'}"
 
 
 def _head(tree: SessionTree) -> Text:
