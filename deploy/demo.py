@@ -265,7 +265,8 @@ async def _consumer(servers: Servers) -> AsyncIterator[AIOKafkaConsumer]:
             await consumer.position(place)
         yield consumer
     finally:
-        await consumer.stop()
+        with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError, KafkaError):  # aiokafka's own tasks end so without a broker
+            await asyncio.wait_for(consumer.stop(), 2.0)
 
 
 @contextlib.asynccontextmanager
