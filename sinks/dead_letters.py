@@ -4,37 +4,24 @@ Knows headers and the event; leaves trying again to consumer.py. Ids are compute
 """
 
 import json
-import traceback
 
 from aiokafka import AIOKafkaProducer
 
 from schemas.codec import CONTENT_TYPES, encoder
+from schemas.dead_letter import connect_headers
 from schemas.events import Micros, StepFailed, event_id, trace_id_of
 from schemas.topics import DEAD_LETTER
 from schemas.trace import Header, read
 from sinks.errors import RowsRefusedError
 from sinks.rows import Record
 
-CONNECT = "__connect.errors."
 STAGES = {True: "VALUE_CONVERTER", False: "TASK_PUT"}
 
 
 def headers(record: Record, problem: Exception, unreadable: bool) -> list[Header]:
     """The record's own headers, unchanged, then Connect's for the reason."""
-    reasons = {
-        CONNECT + "topic": record.topic,
-        CONNECT + "partition": str(record.partition),
-        CONNECT + "offset": str(record.offset),
-        CONNECT + "connector.name": "strata-sink",
-        CONNECT + "task.id": "0",
-        CONNECT + "stage": STAGES[unreadable],
-        CONNECT + "class.name": f"{type(problem).__module__}.{type(problem).__qualname__}",
-        CONNECT + "exception.class.name": type(problem).__name__,
-        CONNECT + "exception.message": str(problem)[:4000],
-        CONNECT + "exception.stacktrace": "".join(traceback.format_exception(problem))[-8000:],
-        "strata-recovery-action": "dead_letter",
-    }
-    return [*record.headers, *((name, text.encode("utf-8", "replace")) for name, text in reasons.items())]
+    reasons = connect_headers(record.topic, record.partition, record.offset, "strata-sink", STAGES[unreadable], problem)
+    return [*record.headers, *reasons, ("strata-recovery-action", b"dead_letter")]
 
 
 def event(record: Record, problem: Exception, unreadable: bool) -> StepFailed:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import msgspec
 
 from schemas import origin
+from schemas.dead_letter import connect_headers
 from schemas.events import Micros, StepFailed, event_id, trace_id_of
 from schemas.trace import Header
 from streams.session import Place
 
-CONNECT = "__connect.errors."
 SHOWN_BYTES = 200
 """First bytes of a record shown in a failure's context."""
 
@@ -72,23 +72,11 @@ def dead_letter_headers(failure: Failure, headers: tuple[Header, ...]) -> list[H
 
     A forwarded copy's origin is not the record's own: sent in anew, the record would be taken for one that was applied.
     """
-    place, error = failure.place, failure.error
-    reasons = {
-        CONNECT + "topic": place.topic,
-        CONNECT + "partition": str(place.partition),
-        CONNECT + "offset": str(place.offset),
-        CONNECT + "connector.name": "strata",
-        CONNECT + "task.id": "0",
-        CONNECT + "stage": failure.stage,
-        CONNECT + "class.name": f"{type(error).__module__}.{type(error).__qualname__}",
-        CONNECT + "exception.class.name": type(error).__name__,
-        CONNECT + "exception.message": str(error)[:4000],
-        CONNECT + "exception.stacktrace": "".join(traceback.format_exception(error))[-8000:],
-        "event-id": event_id("dead-letter", place.topic, place.partition, place.offset, place.index, failure.index),
-        "strata-recovery-action": failure.action,
-    }
+    place = failure.place
+    letter_id = event_id("dead-letter", place.topic, place.partition, place.offset, place.index, failure.index)
+    reasons = connect_headers(place.topic, place.partition, place.offset, "strata", failure.stage, failure.error)
     own = [header for header in headers if header[0] != origin.NAME]
-    return [*own, *((name, _writable(text).encode()) for name, text in reasons.items())]
+    return [*own, *reasons, ("event-id", letter_id.encode()), ("strata-recovery-action", failure.action.encode())]
 
 
 def _writable(text: str) -> str:
