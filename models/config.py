@@ -20,17 +20,23 @@ class ModelConfig:
     """Hard cap of the tokenizer, marks included."""
     width: int = 256
     n_layers: int = 4
-    n_heads: int = 4
+    n_heads: int = 8
     n_kv_heads: int = 2
     """Grouped-query attention: each key head serves n_heads / n_kv_heads query heads."""
     feed_forward: int = 640
     max_positions: int = 512
     """Window the trunk was trained on, sinks included."""
-    n_sinks: int = 4
-    """Marks in front of every window, never cut."""
+    n_sinks: int = 5
+    """Marks in front of every window, never cut: two say what follows, the others carry what the levels remember."""
     rope_base: float = 10000.0
-    sentence_width: int = 192
+    sentence_width: int = 160
     """Width of sentence, paragraph, topic and document vectors."""
+    sentence_reach: int = 10
+    """Sentences before it that a sentence sees."""
+    paragraph_reach: int = 3
+    topic_reach: int = 3
+    word_width: int = 128
+    """Width of word vectors and of what sentences mean, in the teacher's space."""
     n_speakers: int = 4
     """Speakers told apart by order of appearance, beside user and agent."""
     labels: tuple[str, ...] = ()

@@ -31,6 +31,8 @@ class Run:
     ids: Sequence[int]
     watch: Sequence[int] = ()
     """Positions among them whose attention over the window, in the last layer, is reported."""
+    memory: Tensor | None = None
+    """float32 (n_sinks - 2, C), added to the sinks' embeddings when the run begins with them; None for zeros."""
     attention: dict[int, Tensor] = field(default_factory=dict)
     """position -> (position + 1,), mean over heads; set by encode."""
 
@@ -64,6 +66,9 @@ class CachedEncoder:
         for run in runs:
             run.cache.reserve(run.cache.length + len(run.ids))
         x = F.embedding(layout.ids, self.embedding)  # (R, C), R a multiple of 8
+        for run, first in zip(runs, layout.first_rows):
+            if run.memory is not None and run.cache.length == 0:
+                x[first + 2 : first + self.config.n_sinks] += run.memory
         cos, sin = self.cos[layout.positions], self.sin[layout.positions]  # (R, 1, D / 2)
         for number, layer in enumerate(self.layers):
             x = self._layer(number, layer, x, cos, sin, layout)

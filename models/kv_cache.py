@@ -22,6 +22,8 @@ class KVCache:
         self.config = config
         self.window = b""
         """Token ids held, uint16 little-endian; what must agree with a session's state before the cache is used."""
+        self.memory = b""
+        """What its sinks carry, as the session's state has it."""
         self._keys, self._values = self._zeros(BUCKET)
         self._views: dict[int, list[tuple[Tensor, Tensor]]] = {}
 

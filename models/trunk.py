@@ -4,6 +4,7 @@ Knows blocks of attention and feed-forward layers; leaves caches to encoder.py, 
 Next: models/encoder.py
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -53,9 +54,12 @@ class Trunk(nn.Module):
         self.register_buffer("cos", cos[:, None], persistent=False)
         self.register_buffer("sin", sin[:, None], persistent=False)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """ids: int64 (B, T). Returns the normalised hidden states, (B, T, C); logits are these times the embedding."""
+    def forward(self, ids: Tensor, memory: Tensor | None = None) -> Tensor:
+        """ids: int64 (B, T); memory: (B, n_sinks - 2, C), added to the sinks' embeddings. Returns the normalised hidden states, (B, T, C); logits are these times the embedding."""
         x = self.embedding(ids)
+        if memory is not None:
+            n = self.config.n_sinks
+            x = torch.cat((x[:, :2], x[:, 2:n] + memory, x[:, n:]), dim=1)
         cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
         for block in self.blocks:
             x = block(x, cos, sin)

@@ -55,9 +55,9 @@ class NextTokenLoss(torch.autograd.Function):
         return d_hidden * grad, d_embedding * grad, None
 
 
-def sinks(mode: int) -> list[int]:
+def sinks(mode: int, n_sinks: int = 5) -> list[int]:
     """The marks in front of every window."""
-    return [BOS, mode, SINK, SINK]
+    return [BOS, mode, *[SINK] * (n_sinks - 2)]
 
 
 def crops(streams: dict[int, np.ndarray], batch: int, length: int, chat_share: float, rng: np.random.Generator) -> Tensor:

@@ -1,35 +1,27 @@
-"""Stage two: topic shifts and labels on top of the trunk, which goes on predicting the next token.
+"""Stage two: sentence meaning, topic shifts and labels on top of the trunk, which goes on predicting the next token.
 
-Knows batches of documents as windows and units, and the losses; leaves thresholds and temperatures to calibrate.py.
+Knows batches of documents as windows and units, and the losses; leaves which documents are drawn to sampling.py, thresholds and
+temperatures to calibrate.py.
 Next: models/training/calibrate.py
 """
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.checkpoint import TextModel
-from models.hierarchy import Levels, no_levels, unit_flags
-from models.tokenizer import CHAT, N_SPEAKERS, SPEAKER_0, TEXT
+from models.hierarchy import N_FLAGS, choose, no_levels, unit_flags
+from models.tokenizer import CHAT, TEXT
 from models.training.data import Document
 from models.training.language import NextTokenLoss, block_loss, optimizers, sinks, warm_then_fall
+from models.training.sampling import MAX_WINDOWS, OVERLAP, Sampler
+from models.training.targets import Targets
 
-SHARES = {
-    "dialseg711": 0.09, "superdialseg": 0.13, "tiage": 0.11, "sgd_multi": 0.16, "qmsum_meetings": 0.03, "mts_dialog": 0.10, "visits": 0.06,
-    "aci_bench": 0.01, "wiki300": 0.13, "peps": 0.03, "standardebooks": 0.02, "visits as text": 0.05, "notes": 0.05, "aci notes": 0.02,
-    "qmsum_meetings as text": 0.02, "sgd_multi as text": 0.03,
-}  # fmt: skip
-"""How often each set is drawn."""
-OVERLAP = 128
-UNKNOWN_NAMES = 0.15
-"""Share of dialogues whose user and agent are given the marks of unknown speakers, in the order of their appearance."""
-MAX_WINDOWS = 4
-"""Of one document; a longer one is entered at a random unit."""
+WEIGHTS = {"shift": 1.0, "topic": 0.5, "document": 0.7, "meaning": 1.0, "likeness": 5.0}
 
 
 @dataclass(frozen=True)
@@ -42,10 +34,16 @@ class Batch:
     """bool (windows, length): tokens that count, not sinks, overlap or padding."""
     unit: Tensor
     """int64 (windows, length): document * units + place of the unit, where is_new."""
+    before: Tensor
+    """int64 (windows,): document * units + place of the last unit that ended before the window's new tokens; -1 for none."""
     n_documents: int
     n_units: int
     flags: Tensor
     """float32 (documents, units, N_FLAGS)."""
+    words: Tensor
+    """float32 (documents, units, W): mean word vectors."""
+    meaning: Tensor
+    """float32 (documents, units, W): what the teacher says; zeros where it was not asked."""
     closes: Tensor
     """float32 (documents, units): a paragraph ends before this unit."""
     present: Tensor
@@ -54,57 +52,56 @@ class Batch:
     label: Tensor
     whole: Tensor
     """int64 (documents,)."""
-    is_chat: Tensor
 
 
-def collate(documents: Sequence[tuple[Document, int]], length: int, n_windows: int) -> Batch:
+def collate(documents: Sequence[tuple[Document, int]], length: int, n_windows: int, targets: Targets, n_sinks: int) -> Batch:
     """Documents from the unit given on, as many windows as fit."""
     rows: list[tuple[list[int], list[int], int]] = []  # ids, unit per id (-1 not new), document
-    kept = []
+    kept, room = [], length - n_sinks
     for number, (document, first) in enumerate(documents):
         ids: list[int] = []
         owner: list[int] = []
         for n, unit in enumerate(document.units[first:]):
-            if len(ids) + len(unit.ids) > (length - 4) + (MAX_WINDOWS - 1) * (length - 4 - OVERLAP):
+            if len(ids) + len(unit.ids) > room + (MAX_WINDOWS - 1) * (room - OVERLAP):
                 break
             ids += unit.ids
             owner += [n] * len(unit.ids)
         if not ids:
-            ids, owner = list(document.units[first].ids[: length - 4]), [0] * min(length - 4, len(document.units[first].ids))
+            ids, owner = list(document.units[first].ids[:room]), [0] * min(room, len(document.units[first].ids))
         mode = CHAT if document.modality == "chat" else TEXT
         at = 0
         while at < len(ids) and len(rows) < n_windows:
             old = min(at, OVERLAP)
-            stop = min(len(ids), at - old + length - 4)
-            rows.append((sinks(mode) + ids[at - old : stop], [-1] * (4 + old) + owner[at:stop], number))
+            stop = min(len(ids), at - old + room)
+            rows.append((sinks(mode, n_sinks) + ids[at - old : stop], [-1] * (n_sinks + old) + owner[at:stop], number))
             at = stop
-        n_units = owner[at - 1] + 1 if at else 0
-        kept.append((document, first, n_units))
+        kept.append((document, first, owner[at - 1] + 1 if at else 0))
     n_units = max(n for _, _, n in kept)
     ids_t = torch.zeros(n_windows, length, dtype=torch.int64)
     unit_t, new_t = torch.zeros_like(ids_t), torch.zeros_like(ids_t, dtype=torch.bool)
+    before = torch.full((n_windows,), -1)
     for w, (row, owner, number) in enumerate(rows):
         owners = torch.tensor(owner)
         ids_t[w, : len(row)] = torch.tensor(row)
         new_t[w, : len(row)] = owners >= 0
         unit_t[w, : len(row)] = owners.clamp_min(0) + number * n_units
-    D = len(kept)
-    flags, truths = torch.zeros(D, n_units, 11), torch.full((3, D, n_units), -1)
+        first_new = next((n for n in owner if n >= 0), 0)
+        before[w] = number * n_units + first_new - 1 if first_new else -1
+    D, W = len(kept), targets.width
+    flags, truths = torch.zeros(D, n_units, N_FLAGS), torch.full((3, D, n_units), -1)
+    words, meaning, present = torch.zeros(D, n_units, W), torch.zeros(D, n_units, W), torch.zeros(D, n_units)
     for d, (document, first, n) in enumerate(kept):
         is_chat, previous = document.modality == "chat", -1
         for u, unit in enumerate(document.units[first : first + n]):
             begins = unit.starts_paragraph or u == 0
             flags[d, u] = torch.tensor(unit_flags(unit.speaker, previous, begins and not is_chat, is_chat, u == 0, len(unit.ids)))
-            truths[0, d, u] = unit.starts_topic if u else -1
-            truths[1, d, u] = unit.label
-            truths[2, d, u] = int(unit.starts_paragraph and u > 0)
+            truths[:, d, u] = torch.tensor((unit.starts_topic if u else -1, unit.label, int(unit.starts_paragraph and u > 0)))
+            words[d, u], meaning[d, u] = targets.of(unit)
             previous = unit.speaker
-    present = torch.zeros(D, n_units)
-    for d, (_, _, n) in enumerate(kept):
         present[d, :n] = 1
     whole = torch.tensor([document.label if first == 0 and n == len(document.units) else -1 for document, first, n in kept])
-    is_chat_t = torch.tensor([document.modality == "chat" for document, _, _ in kept])
-    return Batch(ids_t, new_t, unit_t, D, n_units, flags, (truths[2] == 1).float(), present, truths[0], truths[1], whole, is_chat_t)
+    closes = (truths[2] == 1).float()
+    return Batch(ids_t, new_t, unit_t, before, D, n_units, flags, words, meaning, closes, present, truths[0], truths[1], whole)
 
 
 @dataclass(frozen=True)
@@ -117,36 +114,58 @@ class Read:
     """(documents, units, classes)."""
     document: Tensor
     """(documents, classes), at each document's last unit."""
-    sentence: Tensor
-    gist: Tensor
-    """(documents, units, S): the topic as it was read so far."""
+    meaning: Tensor
+    """(documents, units, W), unit vectors."""
+    remembered: Tensor
+    """(documents * units, 3, S): document, topic and paragraph after each unit."""
 
 
 def read(model: TextModel, batch: Batch, hidden: Tensor, dropout: float = 0.0) -> Read:
     """Pool the units of a batch and walk the levels along them."""
     pool, hierarchy = model.hierarchy.pool, model.hierarchy
     rows, unit = hidden[batch.is_new].float(), batch.unit[batch.is_new]
-    embedded = model.trunk.embedding(batch.ids[batch.is_new]).float()
     weights = pool.weights(rows)
-    n, width = batch.n_documents * batch.n_units, rows.shape[1]
-    hidden_sum = torch.zeros(n, width).index_add(0, unit, weights[:, :1] * rows)
-    embedded_sum = torch.zeros(n, width).index_add(0, unit, weights[:, 1:] * embedded)
-    weight_sum = torch.zeros(n, 2).index_add(0, unit, weights)
-    sentences = pool.sentence(hidden_sum, embedded_sum, weight_sum).view(batch.n_documents, batch.n_units, -1)
+    n, D, U = batch.n_documents * batch.n_units, batch.n_documents, batch.n_units
+    total = torch.zeros(n, rows.shape[1]).index_add(0, unit, weights * rows)
+    weight = torch.zeros(n, 1).index_add(0, unit, weights)
+    sentences = pool.sentence(total / weight.clamp_min(1e-6), F.dropout(batch.words.view(n, -1), dropout)).view(D, U, -1)
+    meaning = pool.meanings(sentences)
     if dropout:
         sentences = F.dropout(sentences, dropout)
-    levels = no_levels(model.config, batch.n_documents)
-    shifts, topics, wholes, gists = [], [], [], []
-    for u in range(batch.n_units):
-        here = batch.present[:, u, None]
-        closed = hierarchy.close_paragraph(levels, batch.closes[:, u, None])
-        after, logit = hierarchy.advance(closed, sentences[:, u], batch.flags[:, u])
-        levels = Levels(**{f: here * getattr(after, f) + (1 - here) * getattr(levels, f) for f in Levels.__dataclass_fields__})
+    # 1. all sentences of a document see those before them at once
+    units = torch.cat((sentences, batch.flags), dim=-1)
+    reach = model.config.sentence_reach
+    before = F.pad(units, (0, 0, reach, 0)).unfold(1, reach, 1)[:, :U].transpose(2, 3)  # (D, U, R, S + N_FLAGS)
+    places = torch.arange(U, dtype=torch.float32).repeat(D)[:, None]
+    contexts = hierarchy.contexts(units.flatten(0, 1), before.flatten(0, 1), places).view(D, U, -1)
+    # 2. the levels above, unit by unit
+    levels = no_levels(model.config, D)
+    shifts, topics, documents, paragraphs = [], [], [], []
+    for u in range(U):
+        closed = hierarchy.close_paragraph(levels, batch.closes[:, u, None]) if batch.closes[:, u].any() else levels
+        after, logit = hierarchy.advance(closed, sentences[:, u], batch.flags[:, u], contexts[:, u])
+        levels = choose(batch.present[:, u, None], after, levels)
         shifts.append(logit)
-        topics.append(model.heads.topic_logits(levels))
-        wholes.append(levels.document_sum / levels.document_weight.clamp_min(1e-6))
-        gists.append(levels.topic_sum / levels.topic_weight.clamp_min(1e-6))
-    return Read(torch.stack(shifts, 1), torch.stack(topics, 1), model.heads.document_logits(levels), sentences, torch.stack(gists, 1))
+        topics.append(levels.topic)
+        documents.append(hierarchy.document(levels))
+        paragraphs.append(levels.paragraph_sum / levels.paragraph_weight.clamp_min(1e-6))
+    topic, document = torch.stack(topics, 1), torch.stack(documents, 1)
+    remembered = torch.stack((document, topic, torch.stack(paragraphs, 1)), dim=2).view(n, 3, -1)
+    heads = model.heads
+    return Read(
+        torch.stack(shifts, 1),
+        heads.topic_logits(topic, contexts, sentences),
+        heads.document_logits(document[:, -1], topic[:, -1], levels.context),
+        meaning,
+        remembered,
+    )
+
+
+def memory_of(model: TextModel, batch: Batch, found: Read) -> Tensor:
+    """What each window's sinks carry: the levels as they were before it. float32 (windows, 3, C)."""
+    known = batch.before >= 0
+    levels = found.remembered[batch.before.clamp_min(0)].detach() * known[:, None, None]
+    return model.hierarchy.memory(*levels.unbind(1))
 
 
 def losses(batch: Batch, found: Read) -> dict[str, Tensor]:
@@ -159,85 +178,53 @@ def losses(batch: Batch, found: Read) -> dict[str, Tensor]:
         out["topic"] = F.cross_entropy(found.topic[batch.label >= 0], batch.label[batch.label >= 0])
     if (batch.whole >= 0).any():
         out["document"] = F.cross_entropy(found.document[batch.whole >= 0], batch.whole[batch.whole >= 0])
-    # a sentence should resemble the topic it continues more than the topics of other documents
-    follows = (batch.present[:, 1:] > 0) & (batch.starts_topic[:, 1:] != 1)
-    if follows.sum() > 8 and batch.n_documents > 1:
-        nexts, gists = found.sentence[:, 1:][follows], found.gist[:, :-1][follows]
-        owner = torch.arange(batch.n_documents)[:, None].expand_as(follows)[follows]
-        scores = F.normalize(gists, dim=-1) @ F.normalize(nexts, dim=-1).t() / 0.1
-        same = owner[:, None] == owner[None]
-        same.fill_diagonal_(False)
-        out["continue"] = F.cross_entropy(scores.masked_fill(same, -1e9), torch.arange(len(owner)))
+    asked = batch.meaning.abs().sum(-1) > 0
+    if asked.sum() > 8:
+        mine, its = found.meaning[asked], batch.meaning[asked]
+        out["meaning"] = 1 - (mine * its).sum(-1).mean()
+        out["likeness"] = (mine @ mine.t() - its @ its.t()).square().mean()
     return out
 
 
-WEIGHTS = {"shift": 2.0, "topic": 0.5, "document": 0.7, "continue": 0.1}
-
-
-def with_unknown_names(document: Document) -> Document:
-    """The same dialogue between people whose roles nobody knows."""
-    order = list(dict.fromkeys(u.speaker for u in document.units))[:N_SPEAKERS]
-    marks = {speaker: SPEAKER_0 + n for n, speaker in enumerate(order)}
-    named = (marks.get(u.speaker, SPEAKER_0 + N_SPEAKERS - 1) for u in document.units)
-    return replace(document, units=tuple(replace(u, speaker=mark, ids=(mark, *u.ids[1:])) for u, mark in zip(document.units, named)))
-
-
-class Sampler:
-    """Draws documents by set, then by chance."""
-
-    def __init__(self, documents: Sequence[Document], rng: np.random.Generator):
-        self.by_source: dict[str, list[Document]] = {}
-        for document in documents:
-            if document.units:
-                self.by_source.setdefault(document.source, []).append(document)
-        self.sources = [s for s in SHARES if s in self.by_source]
-        shares = np.array([SHARES[s] for s in self.sources])
-        self.shares, self.rng = shares / shares.sum(), rng
-
-    def batch(self, length: int, n_windows: int) -> Batch:
-        """As many documents as fill the windows; `length` 256 takes short ones only."""
-        drawn: list[tuple[Document, int]] = []
-        room = n_windows
-        while room > 0:
-            source = self.sources[self.rng.choice(len(self.sources), p=self.shares)]
-            pool = self.by_source[source]
-            document = pool[self.rng.integers(len(pool))]
-            if document.modality == "chat" and self.rng.random() < UNKNOWN_NAMES:
-                document = with_unknown_names(document)
-            size = sum(len(u.ids) for u in document.units)
-            if (size <= 252) != (length == 256):
-                continue
-            windows = min(MAX_WINDOWS, 1 + max(0, -(-(size - length + 4) // (length - 4 - OVERLAP))))
-            if windows > room:
-                if room <= 1 and drawn:
-                    break
-                windows = room
-            long = size > length + (MAX_WINDOWS - 1) * (length - 4 - OVERLAP)
-            drawn.append((document, int(self.rng.integers(len(document.units))) if long and self.rng.random() < 0.7 else 0))
-            room -= windows
-        return collate(drawn, length, n_windows)
-
-
 def train_levels(
-    model: TextModel, documents: Sequence[Document], minutes: float, seed: int, tell: Callable[[str], None], compiled: bool = True
+    model: TextModel,
+    documents: Sequence[Document],
+    targets: Targets,
+    n_steps: int,
+    seed: int,
+    tell: Callable[[str], None],
+    compiled: bool = True,
+    trunk_rate: float = 4e-4,
+    above_rate: float = 1.5e-3,
+    shares: dict[str, float] | None = None,
 ) -> None:
-    """Train everything, in place, for `minutes` of one core's time."""
+    """Train everything, in place."""
     torch.manual_seed(seed + 1)
-    sampler = Sampler(documents, np.random.default_rng(seed + 1))
-    trunk_steps = optimizers(model.trunk, 4e-4)
+    sampler = Sampler(documents, seed + 1, shares)
+    trunk_steps = optimizers(model.trunk, trunk_rate)
     above = [*model.hierarchy.parameters(), *model.heads.parameters()]
-    steps = [*trunk_steps, torch.optim.AdamW(above, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.02)]
+    steps = [*trunk_steps, torch.optim.AdamW(above, lr=above_rate, betas=(0.9, 0.98), weight_decay=0.02)]
     rates = [o.param_groups[0]["lr"] for o in steps]
-    run: Callable[[Tensor], Tensor] = torch.compile(model.trunk, dynamic=False) if compiled else model.trunk
+    run: Callable[..., Tensor] = torch.compile(model.trunk, dynamic=False) if compiled else model.trunk
     if compiled:
         NextTokenLoss.block = staticmethod(torch.compile(block_loss, dynamic=True))
-    budget = minutes * 60 * torch.get_num_threads()
-    began, step = time.process_time(), 0
     means: dict[str, float] = {}
-    while (done := (time.process_time() - began) / budget) < 1:
-        batch = sampler.batch(512, 8) if step % 2 == 0 else sampler.batch(256, 16)
+    model.train()
+    n_sinks = model.config.n_sinks
+    nothing = {length: torch.zeros(n, n_sinks - 2, model.config.width) for length, n in ((512, 8), (256, 16))}
+    began = time.time()
+    for step in range(n_steps):
+        length, n_windows = (512, 8) if step % 2 == 0 else (256, 16)
+        batch = collate(sampler.draw(length, n_windows), length, n_windows, targets, n_sinks)
+        memory = nothing[length]
+        if step % 4 == 0 and (batch.before >= 0).any():
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                first = run(batch.ids, memory)
+            with torch.no_grad():
+                found = read(model, batch, first)
+            memory = memory_of(model, batch, found)
         with torch.autocast("cpu", torch.bfloat16):
-            hidden = run(batch.ids)
+            hidden = run(batch.ids, memory)
         target_is_new = batch.is_new[:, 1:]
         language = NextTokenLoss.apply(
             hidden[:, :-1][target_is_new].to(torch.bfloat16), model.trunk.embedding.weight, batch.ids[:, 1:][target_is_new]
@@ -247,11 +234,11 @@ def train_levels(
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, rate in zip(steps, rates):
-            optimizer.param_groups[0]["lr"] = rate * warm_then_fall(done)
+            optimizer.param_groups[0]["lr"] = rate * warm_then_fall(step / n_steps)
             optimizer.step()
             optimizer.zero_grad()
         for name, part in {"language": language, **parts}.items():
             means[name] = 0.95 * means.get(name, part.item()) + 0.05 * part.item()
-        step += 1
-        if step % 25 == 0:
-            tell(f"levels {done:5.1%} step {step} " + " ".join(f"{name} {value:.3f}" for name, value in means.items()))
+        if (step + 1) % 25 == 0:
+            tell(f"levels step {step + 1} of {n_steps} {(time.time() - began) / (step + 1):.2f} s a step " + " ".join(f"{k} {v:.3f}" for k, v in means.items()))
+    model.eval()
