@@ -7,6 +7,9 @@ Next: models/tokenizer.py
 from dataclasses import dataclass, field
 from typing import Literal
 
+MARKS = 2
+"""Of the sinks, those that are marks: beginning and mode. The others carry the memory of the levels above."""
+
 
 class ModelConfigError(ValueError):
     """A setting or a shape that cannot work; names the value seen, the value wanted and what to change."""
@@ -20,14 +23,14 @@ class ModelConfig:
     """Hard cap of the tokenizer, marks included."""
     width: int = 256
     n_layers: int = 4
-    n_heads: int = 4
+    n_heads: int = 8
     n_kv_heads: int = 2
     """Grouped-query attention: each key head serves n_heads / n_kv_heads query heads."""
     feed_forward: int = 640
     max_positions: int = 512
     """Window the trunk was trained on, sinks included."""
-    n_sinks: int = 4
-    """Marks in front of every window, never cut."""
+    n_sinks: int = 5
+    """In front of every window, never cut: two marks, then places for a memory."""
     rope_base: float = 10000.0
     sentence_width: int = 192
     """Width of sentence, paragraph, topic and document vectors."""

@@ -1,49 +1,44 @@
 """The trunk over caches: prefill and decode, for many sessions at once, with bits that no batch can change.
 
-Knows rows, blocks and buckets; leaves windows and sessions to transformer.py.
+Knows the arithmetic of a step and its threads; leaves rows and batches to step_layout.py, windows and sessions to transformer.py.
 Next: models/hierarchy.py
 """
 
+import os
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
+from typing import TypeVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.attention import BUCKET, bucket_of, rotary_tables, rotate
-from models.config import ModelConfig
-from models.kv_cache import KVCache
-from models.row_blocks import ROWS, RowBlocks, equal_attention_sizes
+from models.attention import BUCKET, rotary_tables, rotate
+from models.config import MARKS, ModelConfig
+from models.row_blocks import BATCHED_POSITIONS, BATCHES, ROWS, SIZES, RowBlocks, equal_attention_sizes
+from models.step_layout import Batch, Layout, Run
 from models.trunk import Block, Trunk
 
+__all__ = ["CachedEncoder", "Run", "normal"]
 SURPRISE_ROWS = 128
 """Rows of logits held at a time."""
-
-
-@dataclass(slots=True)
-class Run:
-    """Consecutive new tokens of one session, to be appended to its cache."""
-
-    cache: KVCache
-    ids: Sequence[int]
-    watch: Sequence[int] = ()
-    """Positions among them whose attention over the window, in the last layer, is reported."""
-    attention: dict[int, Tensor] = field(default_factory=dict)
-    """position -> (position + 1,), mean over heads; set by encode."""
+SHARED_ROWS = 32
+"""Rows from which a step is shared among threads."""
+T = TypeVar("T")
 
 
 class CachedEncoder:
     """The trunk over caches: prefill and decode are the same call, runs of any length of many sessions at once.
 
-    A token's hidden state depends, bit for bit, on its window alone: linear layers run on blocks of rows, and attention on groups of
-    query positions, whose sizes were found to give equal bits on this machine (row_blocks.py); keys are read in lengths that the
-    position alone decides. Needs one intra-op thread.
+    A token's hidden state depends, bit for bit, on its window alone: linear layers run on blocks of rows, and attention on batches of
+    sessions and groups of query positions, whose sizes were found to give equal bits on this machine (row_blocks.py); keys are read in
+    lengths that the position alone decides. Needs one intra-op thread: its own threads share the sessions among them.
     """
 
-    def __init__(self, trunk: Trunk):
+    def __init__(self, trunk: Trunk, n_threads: int | None = None):
+        """n_threads: how many share a step; None takes two where the process has two cores."""
         self.config = trunk.config
         self.embedding = trunk.embedding.weight.detach().clone().contiguous()
         self.unembedding = RowBlocks(self.embedding.t().contiguous())
@@ -53,6 +48,9 @@ class CachedEncoder:
         )
         self.layers = [_Layer(block, self.config) for block in trunk.blocks]  # type: ignore[arg-type]
         self.attention_sizes = equal_attention_sizes(self.config)
+        self.n_threads = n_threads or min(2, len(os.sched_getaffinity(0)))
+        self.threads = ThreadPoolExecutor(max(1, self.n_threads - 1), "trunk", torch.set_num_threads, (1,))
+        self.scratches = [_Scratch(self.config) for _ in range(self.n_threads)]
 
     @torch.inference_mode()
     def encode(self, runs: Sequence[Run]) -> list[Tensor]:
@@ -60,57 +58,58 @@ class CachedEncoder:
 
         Each cache may stand in one run only. On an exception the caches of the runs are no longer valid.
         """
-        layout = _Layout(runs, self.config, self.attention_sizes)
-        for run in runs:
-            run.cache.reserve(run.cache.length + len(run.ids))
+        shares = _shares([len(run.ids) for run in runs], self.n_threads)
+        found = self._together([partial(self._encode, [runs[n] for n in share], thread) for thread, share in enumerate(shares)])
+        hidden = [torch.empty(0)] * len(runs)
+        for share, parts in zip(shares, found):
+            for number, part in zip(share, parts):
+                hidden[number] = part
+        return hidden
+
+    def _together(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
+        """The tasks' results, in order; the caller takes part. All have ended when it returns or raises."""
+        others = [self.threads.submit(task) for task in tasks[1:]]
+        try:
+            return [*(task() for task in tasks[:1]), *(other.result() for other in others)]
+        finally:
+            wait(others)
+
+    @torch.inference_mode()
+    def _encode(self, runs: Sequence[Run], thread: int) -> list[Tensor]:
+        """One thread's share of a step."""
+        c = self.config
+        layout = Layout(runs, c, self.attention_sizes)
         x = F.embedding(layout.ids, self.embedding)  # (R, C), R a multiple of 8
-        cos, sin = self.cos[layout.positions], self.sin[layout.positions]  # (R, 1, D / 2)
+        for run, first in zip(runs, layout.first_rows):
+            self._remember(run, x[first : first + len(run.ids)])
+            run.cache.reserve(run.cache.length + len(run.ids))
+        step = _Step(layout, self.cos[layout.positions], self.sin[layout.positions], self.scratches[thread], c)
         for number, layer in enumerate(self.layers):
-            x = self._layer(number, layer, x, cos, sin, layout)
+            step.layer(number, layer, x)
         for run in runs:
             run.cache.window += array("H", run.ids).tobytes()
         hidden = normal(x) * self.norm
         return [hidden[first : first + len(run.ids)] for run, first in zip(runs, layout.first_rows)]
 
-    def _layer(self, number: int, layer: "_Layer", x: Tensor, cos: Tensor, sin: Tensor, layout: "_Layout") -> Tensor:
-        c = self.config
-        R, n_queries_keys = x.shape[0], c.n_heads + c.n_kv_heads
-        qkv = layer.qkv(normal(x)).view(R, n_queries_keys + c.n_kv_heads, c.head_size)
-        qk = rotate(qkv[:, :n_queries_keys], cos, sin)
-        keys, values = qk[:, c.n_heads :], qkv[:, n_queries_keys:]
-        for run, first in zip(layout.runs, layout.first_rows):
-            last = first + len(run.ids)
-            run.cache.write(number, run.cache.length, keys[first:last], values[first:last])
-        queries = qk[:, : c.n_heads].reshape(R * c.n_heads, c.head_size)
-        y = self._attend(number, queries, layout)
-        x = x + layer.output(y.view(R, c.width))
-        gate, up = layer.gate_up(normal(x)).chunk(2, dim=-1)
-        return x + layer.down((F.silu(gate) * up).contiguous())
+    def _remember(self, run: Run, rows: Tensor) -> None:
+        """Add the run's memory to the embeddings of the sinks it holds, and tell its cache."""
+        first, stop = max(run.cache.length, MARKS), min(run.cache.length + len(run.ids), self.config.n_sinks)
+        if first < stop:
+            run.cache.memory = b"" if run.memory is None else run.memory.numpy().tobytes()
+            if run.memory is not None:
+                rows[first - run.cache.length : stop - run.cache.length] += run.memory[first - MARKS : stop - MARKS]
 
-    def _attend(self, number: int, queries: Tensor, layout: "_Layout") -> Tensor:
-        """queries: (R * H, D). Returns (R * H, D)."""
-        c = self.config
-        gathered = queries[layout.query_rows]  # (attention rows, D), a group of rows per job
-        outputs = torch.empty_like(gathered)
-        for bucket in layout.buckets:
-            scores = torch.empty(bucket.stop - bucket.start, bucket.keys)
-            here, there = gathered[bucket.start : bucket.stop], outputs[bucket.start : bucket.stop]
-            pairs = [job.cache.read(number, bucket.keys) for job in bucket.jobs]
-            for (keys, _), query, score in zip(pairs, bucket.parts(here), bucket.parts(scores)):
-                torch.bmm(query, keys, out=score)
-            weights = torch.softmax(scores.add_(bucket.mask), dim=-1)
-            for (_, values), weight, output in zip(pairs, bucket.parts(weights), bucket.parts(there)):
-                torch.bmm(weight, values, out=output)
-            if number == c.n_layers - 1:
-                for run, rows, position in bucket.watched:
-                    run.attention[position] = weights[rows].mean(dim=0)[: position + 1].clone()
-        return outputs[layout.output_rows]
-
-    @torch.inference_mode()
     def nats(self, hidden: Tensor, targets: Sequence[int]) -> list[float]:
         """Negative log-likelihood of each row's next token, nats. hidden: float32 (N, C)."""
-        losses: list[float] = []
-        for first in range(0, len(targets), SURPRISE_ROWS):
+        starts = range(0, len(targets), SURPRISE_ROWS)
+        n_shares = min(self.n_threads, len(starts))
+        found = self._together([partial(self._nats, hidden, targets, starts[n::n_shares]) for n in range(n_shares)])
+        return [loss for n in range(len(starts)) for loss in found[n % n_shares][n // n_shares]]
+
+    @torch.inference_mode()
+    def _nats(self, hidden: Tensor, targets: Sequence[int], starts: Iterable[int]) -> list[list[float]]:
+        losses = []
+        for first in starts:
             wanted = torch.tensor(targets[first : first + SURPRISE_ROWS])
             n = len(wanted)
             rows = torch.zeros(-(-n // ROWS) * ROWS, self.config.width)
@@ -118,13 +117,25 @@ class CachedEncoder:
             logits = self.unembedding(rows)
             chosen, largest = logits[:n].gather(1, wanted[:, None])[:, 0], logits.amax(dim=-1, keepdim=True)
             total = logits.sub_(largest).clamp_(min=-80).exp_().sum(dim=-1)[:n]  # in place, and no denormals: they are slow
-            losses += (total.double().log() + largest[:n, 0].double() - chosen.double()).tolist()
+            losses.append((total.double().log() + largest[:n, 0].double() - chosen.double()).tolist())
         return losses
 
 
 def normal(x: Tensor) -> Tensor:
     """RMSNorm without its weights, which are folded into the matrix that follows."""
     return x * torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + 1e-5)
+
+
+def _shares(lengths: Sequence[int], n_threads: int) -> list[list[int]]:
+    """Numbers of the runs each thread takes, with about as many tokens each; one share where there is little to do."""
+    if n_threads == 1 or len(lengths) == 1 or sum(lengths) < SHARED_ROWS:
+        return [list(range(len(lengths)))]
+    shares, tokens = [list[int]() for _ in range(min(n_threads, len(lengths)))], [0] * min(n_threads, len(lengths))
+    for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
+        least = tokens.index(min(tokens))
+        shares[least].append(number)
+        tokens[least] += lengths[number]
+    return shares
 
 
 class _Layer:
@@ -138,100 +149,83 @@ class _Layer:
         self.qkv, self.output, self.gate_up, self.down = (RowBlocks(weight.t().contiguous()) for weight in weights)
 
 
-@dataclass(slots=True)
-class _Job:
-    """Neighbouring query positions of one run against one bucket of its keys."""
+class _Scratch:
+    """One thread's memory for keys, values and scores of a batch, in float32."""
 
-    run: Run
-    cache: KVCache
-    position: int
-    n_positions: int
-    row: int
-    """Of the first position, in the linear layers."""
+    def __init__(self, config: ModelConfig):
+        self.config = config
+        size = BATCHES[0] * config.n_kv_heads * config.head_size * config.max_positions
+        self._keys, self._values = torch.empty(size), torch.empty(size)
+        self._scores = torch.empty(BATCHED_POSITIONS * config.n_heads * config.max_positions)
+        self._parts: dict[tuple[int, int], tuple[Tensor, Tensor, list[Tensor]]] = {}
 
+    def load(self, layer: int, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The batch's keys (sessions * H_kv, D, keys) and values (sessions * H_kv, keys, D), until the next load."""
+        n, keys = len(batch.caches), batch.keys
+        parts = self._parts.get((n, keys))
+        if parts is None:
+            c = self.config
+            size = n * c.n_kv_heads * c.head_size * keys
+            k, v = self._keys[:size].view(n, c.n_kv_heads, c.head_size, keys), self._values[:size].view(n, c.n_kv_heads, keys, c.head_size)
+            parts = self._parts[n, keys] = (k.flatten(0, 1), v.flatten(0, 1), [*k.unbind(0), *v.unbind(0)])
+        pairs = [cache.read(layer, keys) for cache in batch.caches]
+        torch._foreach_copy_(parts[2], [k for k, _ in pairs] + [v for _, v in pairs])
+        return parts[:2]
 
-@dataclass(slots=True)
-class _Bucket:
-    """All jobs of a step with the same number of keys; their attention rows are next to each other, jobs of one position first."""
-
-    keys: int
-    jobs: list[_Job]
-    n_kv_heads: int
-    group: int
-    start: int
-    stop: int = 0
-    watched: list[tuple[Run, Tensor, int]] = field(default_factory=list)
-    mask: Tensor = field(default_factory=lambda: torch.empty(0))
-    """(rows, keys), 0 or -inf where a key is later than the query."""
-
-    def parts(self, rows: Tensor) -> list[Tensor]:
-        """(attention rows of this bucket, N) -> (H_kv, positions * group, N) per job."""
-        n_single = sum(job.n_positions == 1 for job in self.jobs)
-        size, width = self.n_kv_heads * self.group, rows.shape[1]
-        found = list(rows[: n_single * size].view(n_single, self.n_kv_heads, self.group, width).unbind(0))
-        at = n_single * size
-        for job in self.jobs[n_single:]:
-            found.append(rows[at : at + size * job.n_positions].view(self.n_kv_heads, -1, width))
-            at += size * job.n_positions
-        return found
+    def scores(self, batch: Batch) -> Tensor:
+        """(sessions * H_kv, positions * group, keys)"""
+        c, n = self.config, len(batch.caches) * batch.n_positions * self.config.n_heads
+        return self._scores[: n * batch.keys].view(len(batch.caches) * c.n_kv_heads, -1, batch.keys)
 
 
-class _Layout:
-    """Where each token of a step lies: its row in the linear layers, its rows in the attention of its bucket."""
+class _Step:
+    """One pass of a share's rows through the layers."""
 
-    def __init__(self, runs: Sequence[Run], config: ModelConfig, sizes: Sequence[int]):
-        n = sum(len(run.ids) for run in runs)
-        n_rows = -(-n // ROWS) * ROWS
-        ids, positions = np.zeros(n_rows, np.int64), np.zeros(n_rows, np.int64)
-        self.runs, self.first_rows = runs, list[int]()
-        by_keys: dict[int, list[_Job]] = {}
-        row = 0
-        for run in runs:
-            start, count = run.cache.length, len(run.ids)
-            self.first_rows.append(row)
-            ids[row : row + count], positions[row : row + count] = run.ids, np.arange(start, start + count)
-            for position, n_positions in _groups(start, start + count, sizes):
-                by_keys.setdefault(bucket_of(position), []).append(_Job(run, run.cache, position, n_positions, row + position - start))
-            row += count
-        self.ids, self.positions = torch.from_numpy(ids), torch.from_numpy(positions)
-        self.buckets: list[_Bucket] = []
-        query_rows, output_rows, at = [], np.zeros((n_rows, config.n_heads), np.int64), 0
-        for keys, jobs in sorted(by_keys.items()):
-            jobs.sort(key=lambda job: job.n_positions > 1)
-            bucket = _Bucket(keys, jobs, config.n_kv_heads, config.group, at)
-            rows = _attention_rows(jobs, config)  # which linear row and head each attention row is
-            query_rows.append(rows)
-            stop = bucket.stop = at + len(rows)
-            output_rows.reshape(-1)[rows] = np.arange(at, stop)
-            limits = torch.from_numpy(positions[rows // config.n_heads])
-            bucket.mask = torch.where(torch.arange(keys) > limits[:, None], float("-inf"), 0.0)  # adding is 7 times faster than filling
-            for job in jobs:
-                for position in job.run.watch:
-                    if job.position <= position < job.position + job.n_positions:
-                        mine = output_rows[job.row + position - job.position] - at
-                        bucket.watched.append((job.run, torch.from_numpy(mine), position))
-            self.buckets.append(bucket)
-            at = stop
-        self.query_rows = torch.from_numpy(np.concatenate(query_rows))
-        self.output_rows = torch.from_numpy(output_rows.ravel())
+    def __init__(self, layout: Layout, cos: Tensor, sin: Tensor, scratch: _Scratch, config: ModelConfig):
+        """cos, sin: (R, 1, D / 2)."""
+        self.layout, self.cos, self.sin, self.scratch, self.config = layout, cos, sin, scratch, config
+        c, n_rows = config, len(layout.ids)
+        self.queries = torch.empty(n_rows, c.n_heads, c.head_size)
+        self.keys_values = torch.empty(2, n_rows, c.n_kv_heads, c.head_size, dtype=torch.float16)
 
+    def layer(self, number: int, layer: _Layer, x: Tensor) -> None:
+        """x: (R, C), changed in place. In blocks of rows, so that what one operation wrote the next still finds close by."""
+        c, n_rows = self.config, x.shape[0]
+        blocks = [slice(at, at + SIZES[0]) for at in range(0, n_rows, SIZES[0])]
+        for rows in blocks:
+            self._queries_keys_values(layer.qkv(normal(x[rows])), rows)
+        keys, values = self.keys_values.numpy()
+        for run, first in zip(self.layout.runs, self.layout.first_rows):
+            last = first + len(run.ids)
+            run.cache.write(number, run.cache.length, keys[first:last], values[first:last])
+        y = self._attend(number).view(n_rows, c.width)
+        for rows in blocks:
+            here = x[rows]
+            here += layer.output(y[rows])
+            gate, up = layer.gate_up(normal(here)).chunk(2, dim=-1)
+            here += layer.down(F.silu(gate).mul_(up))
 
-def _attention_rows(jobs: Sequence[_Job], config: ModelConfig) -> np.ndarray:
-    """For each attention row, linear row * heads + head: per job key head by key head, in it position by position."""
-    heads = np.arange(config.n_heads)
-    singles = np.array([job.row for job in jobs if job.n_positions == 1], np.int64)
-    parts = [(singles[:, None] * config.n_heads + heads).ravel()]
-    by_key_head = heads.reshape(config.n_kv_heads, 1, config.group)
-    for job in jobs[len(singles) :]:
-        rows = np.arange(job.row, job.row + job.n_positions)[None, :, None]
-        parts.append((rows * config.n_heads + by_key_head).ravel())
-    return np.concatenate(parts)
+    def _queries_keys_values(self, qkv: Tensor, rows: slice) -> None:
+        c = self.config
+        qkv = qkv.view(-1, c.n_heads + 2 * c.n_kv_heads, c.head_size)
+        qk = rotate(qkv[:, : c.n_heads + c.n_kv_heads], self.cos[rows], self.sin[rows])
+        self.queries[rows] = qk[:, : c.n_heads]
+        self.keys_values[0, rows], self.keys_values[1, rows] = qk[:, c.n_heads :], qkv[:, c.n_heads + c.n_kv_heads :]
 
-
-def _groups(start: int, stop: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Positions start..stop as (first, how many), of the sizes allowed, never across a bucket."""
-    while start < stop:
-        room = min(stop, (start // BUCKET + 1) * BUCKET) - start
-        size = next(size for size in sizes if size <= room)
-        yield start, size
-        start += size
+    def _attend(self, number: int) -> Tensor:
+        """Returns (R * H, D)."""
+        c = self.config
+        queries = self.queries.view(-1, c.head_size)[self.layout.query_rows]
+        outputs = torch.empty_like(queries)
+        for batch in self.layout.batches:
+            keys, values = self.scratch.load(number, batch)
+            scores = self.scratch.scores(batch)
+            torch.bmm(queries[batch.start : batch.stop].view(*scores.shape[:2], c.head_size), keys, out=scores)
+            by_position = scores.view(len(batch.caches), c.n_kv_heads, batch.n_positions, c.group, batch.keys)
+            by_position[..., -BUCKET:] += batch.mask
+            torch.softmax(scores, dim=-1, out=scores)
+            torch.bmm(scores, values, out=outputs[batch.start : batch.stop].view(*scores.shape[:2], c.head_size))
+            if number == c.n_layers - 1:
+                for run, place, nth, position in batch.watched:
+                    run.attention[position] = by_position[place, :, nth].flatten(0, 1).mean(dim=0)[: position + 1].clone()
+        return outputs[self.layout.output_rows]

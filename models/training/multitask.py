@@ -57,7 +57,7 @@ class Batch:
     is_chat: Tensor
 
 
-def collate(documents: Sequence[tuple[Document, int]], length: int, n_windows: int) -> Batch:
+def collate(documents: Sequence[tuple[Document, int]], length: int, n_windows: int, n_sinks: int) -> Batch:
     """Documents from the unit given on, as many windows as fit."""
     rows: list[tuple[list[int], list[int], int]] = []  # ids, unit per id (-1 not new), document
     kept = []
@@ -65,18 +65,19 @@ def collate(documents: Sequence[tuple[Document, int]], length: int, n_windows: i
         ids: list[int] = []
         owner: list[int] = []
         for n, unit in enumerate(document.units[first:]):
-            if len(ids) + len(unit.ids) > (length - 4) + (MAX_WINDOWS - 1) * (length - 4 - OVERLAP):
+            if len(ids) + len(unit.ids) > (length - n_sinks) + (MAX_WINDOWS - 1) * (length - n_sinks - OVERLAP):
                 break
             ids += unit.ids
             owner += [n] * len(unit.ids)
         if not ids:
-            ids, owner = list(document.units[first].ids[: length - 4]), [0] * min(length - 4, len(document.units[first].ids))
+            ids = list(document.units[first].ids[: length - n_sinks])
+            owner = [0] * len(ids)
         mode = CHAT if document.modality == "chat" else TEXT
         at = 0
         while at < len(ids) and len(rows) < n_windows:
             old = min(at, OVERLAP)
-            stop = min(len(ids), at - old + length - 4)
-            rows.append((sinks(mode) + ids[at - old : stop], [-1] * (4 + old) + owner[at:stop], number))
+            stop = min(len(ids), at - old + length - n_sinks)
+            rows.append((sinks(mode, n_sinks) + ids[at - old : stop], [-1] * (n_sinks + old) + owner[at:stop], number))
             at = stop
         n_units = owner[at - 1] + 1 if at else 0
         kept.append((document, first, n_units))
@@ -194,7 +195,7 @@ class Sampler:
         shares = np.array([SHARES[s] for s in self.sources])
         self.shares, self.rng = shares / shares.sum(), rng
 
-    def batch(self, length: int, n_windows: int) -> Batch:
+    def batch(self, length: int, n_windows: int, n_sinks: int) -> Batch:
         """As many documents as fill the windows; `length` 256 takes short ones only."""
         drawn: list[tuple[Document, int]] = []
         room = n_windows
@@ -205,17 +206,17 @@ class Sampler:
             if document.modality == "chat" and self.rng.random() < UNKNOWN_NAMES:
                 document = with_unknown_names(document)
             size = sum(len(u.ids) for u in document.units)
-            if (size <= 252) != (length == 256):
+            if (size <= 256 - n_sinks) != (length == 256):
                 continue
-            windows = min(MAX_WINDOWS, 1 + max(0, -(-(size - length + 4) // (length - 4 - OVERLAP))))
+            windows = min(MAX_WINDOWS, 1 + max(0, -(-(size - length + n_sinks) // (length - n_sinks - OVERLAP))))
             if windows > room:
                 if room <= 1 and drawn:
                     break
                 windows = room
-            long = size > length + (MAX_WINDOWS - 1) * (length - 4 - OVERLAP)
+            long = size > length + (MAX_WINDOWS - 1) * (length - n_sinks - OVERLAP)
             drawn.append((document, int(self.rng.integers(len(document.units))) if long and self.rng.random() < 0.7 else 0))
             room -= windows
-        return collate(drawn, length, n_windows)
+        return collate(drawn, length, n_windows, n_sinks)
 
 
 def train_levels(
@@ -223,7 +224,7 @@ def train_levels(
 ) -> None:
     """Train everything, in place, for `minutes` of one core's time."""
     torch.manual_seed(seed + 1)
-    sampler = Sampler(documents, np.random.default_rng(seed + 1))
+    sampler, n_sinks = Sampler(documents, np.random.default_rng(seed + 1)), model.config.n_sinks
     trunk_steps = optimizers(model.trunk, 4e-4)
     above = [*model.hierarchy.parameters(), *model.heads.parameters()]
     steps = [*trunk_steps, torch.optim.AdamW(above, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.02)]
@@ -235,7 +236,7 @@ def train_levels(
     began, step = time.process_time(), 0
     means: dict[str, float] = {}
     while (done := (time.process_time() - began) / budget) < 1:
-        batch = sampler.batch(512, 8) if step % 2 == 0 else sampler.batch(256, 16)
+        batch = sampler.batch(512, 8, n_sinks) if step % 2 == 0 else sampler.batch(256, 16, n_sinks)
         with torch.autocast("cpu", torch.bfloat16):
             hidden = run(batch.ids)
         target_is_new = batch.is_new[:, 1:]
