@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.attention import BUCKET, rotary_tables, rotate
+from models.attention import BUCKET, rotary_tables
 from models.config import MARKS, ModelConfig
 from models.row_blocks import BATCHED_POSITIONS, BATCHES, ROWS, SIZES, RowBlocks, equal_attention_sizes
 from models.step_layout import Batch, Layout, Run
@@ -43,9 +43,9 @@ class CachedEncoder:
         self.embedding = trunk.embedding.weight.detach().clone().contiguous()
         self.unembedding = RowBlocks(self.embedding.t().contiguous())
         self.norm = trunk.norm.weight.detach().clone()
-        self.cos, self.sin = (
-            table[:, None] for table in rotary_tables(self.config.max_positions, self.config.head_size, self.config.rope_base)
-        )
+        tables = rotary_tables(self.config.max_positions, self.config.head_size, self.config.rope_base)
+        self.turns = torch.complex(*tables)[:, None]
+        """A rotation by position is a product of complex numbers: one operation for nine."""
         self.layers = [_Layer(block, self.config) for block in trunk.blocks]  # type: ignore[arg-type]
         self.attention_sizes = equal_attention_sizes(self.config)
         self.n_threads = n_threads or min(2, len(os.sched_getaffinity(0)))
@@ -83,7 +83,7 @@ class CachedEncoder:
         for run, first in zip(runs, layout.first_rows):
             self._remember(run, x[first : first + len(run.ids)])
             run.cache.reserve(run.cache.length + len(run.ids))
-        step = _Step(layout, self.cos[layout.positions], self.sin[layout.positions], self.scratches[thread], c)
+        step = _Step(layout, self.turns[layout.positions], self.scratches[thread], c)
         for number, layer in enumerate(self.layers):
             step.layer(number, layer, x)
         for run in runs:
@@ -139,14 +139,24 @@ def _shares(lengths: Sequence[int], n_threads: int) -> list[list[int]]:
 
 
 class _Layer:
-    """One block's weights, laid out for blocks of rows, norms and the scale of the queries folded in."""
+    """One block's weights, laid out for blocks of rows, norms and the scale of the queries folded in.
+
+    In a head of queries or keys, what is rotated together lies together.
+    """
 
     def __init__(self, block: Block, config: ModelConfig):
+        c = config
         qkv = block.qkv.weight.detach() * block.attention_norm.weight.detach()
-        qkv = torch.cat((qkv[: config.width] * config.head_size**-0.5, qkv[config.width :]))
+        queries, keys, values = qkv.split((c.width, c.n_kv_heads * c.head_size, c.n_kv_heads * c.head_size))
+        qkv = torch.cat((_paired(queries * c.head_size**-0.5, c), _paired(keys, c), values))
         gate_up = block.gate_up.weight.detach() * block.feed_norm.weight.detach()
         weights = (qkv, block.output.weight.detach(), gate_up, block.down.weight.detach())
         self.qkv, self.output, self.gate_up, self.down = (RowBlocks(weight.t().contiguous()) for weight in weights)
+
+
+def _paired(rows: Tensor, config: ModelConfig) -> Tensor:
+    """(heads * D, C) with row D / 2 + n of each head behind its row n."""
+    return rows.view(-1, 2, config.head_size // 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
 
 
 class _Scratch:
@@ -157,36 +167,59 @@ class _Scratch:
         size = BATCHES[0] * config.n_kv_heads * config.head_size * config.max_positions
         self._keys, self._values = torch.empty(size), torch.empty(size)
         self._scores = torch.empty(BATCHED_POSITIONS * config.n_heads * config.max_positions)
-        self._parts: dict[tuple[int, int], tuple[Tensor, Tensor, list[Tensor]]] = {}
 
-    def load(self, layer: int, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The batch's keys (sessions * H_kv, D, keys) and values (sessions * H_kv, keys, D), until the next load."""
-        n, keys = len(batch.caches), batch.keys
-        parts = self._parts.get((n, keys))
-        if parts is None:
-            c = self.config
-            size = n * c.n_kv_heads * c.head_size * keys
-            k, v = self._keys[:size].view(n, c.n_kv_heads, c.head_size, keys), self._values[:size].view(n, c.n_kv_heads, keys, c.head_size)
-            parts = self._parts[n, keys] = (k.flatten(0, 1), v.flatten(0, 1), [*k.unbind(0), *v.unbind(0)])
-        pairs = [cache.read(layer, keys) for cache in batch.caches]
-        torch._foreach_copy_(parts[2], [k for k, _ in pairs] + [v for _, v in pairs])
-        return parts[:2]
+    def keys_values(self, n_sessions: int, keys: int) -> tuple[Tensor, Tensor]:
+        """(sessions, H_kv, D, keys) and (sessions, H_kv, keys, D)"""
+        c = self.config
+        size = n_sessions * c.n_kv_heads * c.head_size * keys
+        return self._keys[:size].view(n_sessions, c.n_kv_heads, -1, keys), self._values[:size].view(n_sessions, c.n_kv_heads, keys, -1)
 
-    def scores(self, batch: Batch) -> Tensor:
-        """(sessions * H_kv, positions * group, keys)"""
-        c, n = self.config, len(batch.caches) * batch.n_positions * self.config.n_heads
-        return self._scores[: n * batch.keys].view(len(batch.caches) * c.n_kv_heads, -1, batch.keys)
+    def scores(self, n_sessions: int, n_positions: int, keys: int) -> Tensor:
+        """(sessions, H_kv, positions, group, keys)"""
+        c = self.config
+        size = n_sessions * n_positions * c.n_heads * keys
+        return self._scores[:size].view(n_sessions, c.n_kv_heads, n_positions, c.group, keys)
+
+
+class _Attention:
+    """One batch's way through attention, the same in every layer: all views are made once, for a view costs as much as a small product."""
+
+    def __init__(self, batch: Batch, queries: Tensor, outputs: Tensor, scratch: _Scratch):
+        """queries, outputs: (attention rows, D), of the whole step."""
+        n = len(batch.caches)
+        keys, values = scratch.keys_values(n, batch.keys)
+        self.batch, self.by_position = batch, scratch.scores(n, batch.n_positions, batch.keys)
+        self.last_bucket = self.by_position[..., -BUCKET:]
+        self.scores = self.by_position.flatten(2, 3).flatten(0, 1)  # (sessions * H_kv, positions * group, keys)
+        self.keys, self.values = keys.flatten(0, 1), values.flatten(0, 1)
+        self.loaded = [*keys.unbind(0), *values.unbind(0)]
+        self.stored = [cache.views(batch.keys) for cache in batch.caches]
+        shape = (*self.scores.shape[:2], queries.shape[1])
+        self.queries, self.outputs = (rows[batch.start : batch.stop].view(shape) for rows in (queries, outputs))
+
+    def layer(self, number: int, is_last: bool) -> None:
+        """Read the queries, write the outputs."""
+        torch._foreach_copy_(self.loaded, [views[number][0] for views in self.stored] + [views[number][1] for views in self.stored])
+        torch.bmm(self.queries, self.keys, out=self.scores)
+        self.last_bucket.add_(self.batch.mask)
+        torch.softmax(self.scores, dim=-1, out=self.scores)
+        torch.bmm(self.scores, self.values, out=self.outputs)
+        if is_last:
+            for run, place, nth, position in self.batch.watched:
+                run.attention[position] = self.by_position[place, :, nth].flatten(0, 1).mean(dim=0)[: position + 1].clone()
 
 
 class _Step:
     """One pass of a share's rows through the layers."""
 
-    def __init__(self, layout: Layout, cos: Tensor, sin: Tensor, scratch: _Scratch, config: ModelConfig):
-        """cos, sin: (R, 1, D / 2)."""
-        self.layout, self.cos, self.sin, self.scratch, self.config = layout, cos, sin, scratch, config
-        c, n_rows = config, len(layout.ids)
+    def __init__(self, layout: Layout, turns: Tensor, scratch: _Scratch, config: ModelConfig):
+        """turns: complex64 (R, 1, D / 2)."""
+        self.layout, self.turns, self.config = layout, turns, config
+        c, n_rows, n_attention_rows = config, len(layout.ids), len(layout.query_rows)
         self.queries = torch.empty(n_rows, c.n_heads, c.head_size)
         self.keys_values = torch.empty(2, n_rows, c.n_kv_heads, c.head_size, dtype=torch.float16)
+        self.sorted_queries, self.sorted_outputs = torch.empty(n_attention_rows, c.head_size), torch.empty(n_attention_rows, c.head_size)
+        self.attentions = [_Attention(batch, self.sorted_queries, self.sorted_outputs, scratch) for batch in layout.batches]
 
     def layer(self, number: int, layer: _Layer, x: Tensor) -> None:
         """x: (R, C), changed in place. In blocks of rows, so that what one operation wrote the next still finds close by."""
@@ -198,7 +231,10 @@ class _Step:
         for run, first in zip(self.layout.runs, self.layout.first_rows):
             last = first + len(run.ids)
             run.cache.write(number, run.cache.length, keys[first:last], values[first:last])
-        y = self._attend(number).view(n_rows, c.width)
+        torch.index_select(self.queries.view(-1, c.head_size), 0, self.layout.query_rows, out=self.sorted_queries)
+        for attention in self.attentions:
+            attention.layer(number, number == c.n_layers - 1)
+        y = self.sorted_outputs[self.layout.output_rows].view(n_rows, c.width)
         for rows in blocks:
             here = x[rows]
             here += layer.output(y[rows])
@@ -208,24 +244,7 @@ class _Step:
     def _queries_keys_values(self, qkv: Tensor, rows: slice) -> None:
         c = self.config
         qkv = qkv.view(-1, c.n_heads + 2 * c.n_kv_heads, c.head_size)
-        qk = rotate(qkv[:, : c.n_heads + c.n_kv_heads], self.cos[rows], self.sin[rows])
+        pairs = torch.view_as_complex(qkv[:, : c.n_heads + c.n_kv_heads].unflatten(-1, (-1, 2)))
+        qk = torch.view_as_real(pairs * self.turns[rows]).flatten(-2)
         self.queries[rows] = qk[:, : c.n_heads]
         self.keys_values[0, rows], self.keys_values[1, rows] = qk[:, c.n_heads :], qkv[:, c.n_heads + c.n_kv_heads :]
-
-    def _attend(self, number: int) -> Tensor:
-        """Returns (R * H, D)."""
-        c = self.config
-        queries = self.queries.view(-1, c.head_size)[self.layout.query_rows]
-        outputs = torch.empty_like(queries)
-        for batch in self.layout.batches:
-            keys, values = self.scratch.load(number, batch)
-            scores = self.scratch.scores(batch)
-            torch.bmm(queries[batch.start : batch.stop].view(*scores.shape[:2], c.head_size), keys, out=scores)
-            by_position = scores.view(len(batch.caches), c.n_kv_heads, batch.n_positions, c.group, batch.keys)
-            by_position[..., -BUCKET:] += batch.mask
-            torch.softmax(scores, dim=-1, out=scores)
-            torch.bmm(scores, values, out=outputs[batch.start : batch.stop].view(*scores.shape[:2], c.head_size))
-            if number == c.n_layers - 1:
-                for run, place, nth, position in batch.watched:
-                    run.attention[position] = by_position[place, :, nth].flatten(0, 1).mean(dim=0)[: position + 1].clone()
-        return outputs[self.layout.output_rows]

@@ -64,9 +64,9 @@ class KVCache:
         held_keys[:, :, start:stop] = keys.transpose(1, 2, 0)
         held_values[:, start:stop] = values.transpose(1, 0, 2)
 
-    def read(self, layer: int, length: int) -> tuple[Tensor, Tensor]:
-        """Keys (H_kv, D, length) and values (H_kv, length, D), float16. What was never written is finite: the mask hides it."""
+    def views(self, length: int) -> list[tuple[Tensor, Tensor]]:
+        """Per layer, keys (H_kv, D, length) and values (H_kv, length, D), float16. What was never written is finite: the mask hides it."""
         views = self._views.get(length)
         if views is None:
             views = self._views[length] = [(k[:, :, :length], v[:, :length]) for k, v in zip(self._keys, self._values)]
-        return views[layer]
+        return views
