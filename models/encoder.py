@@ -37,8 +37,11 @@ class CachedEncoder:
     lengths that the position alone decides. Needs one intra-op thread: its own threads share the sessions among them.
     """
 
-    def __init__(self, trunk: Trunk, n_threads: int | None = None):
-        """n_threads: how many share a step; None takes two where the process has two cores."""
+    def __init__(self, trunk: Trunk, n_threads: int | None = None, product_type: torch.dtype = torch.float32):
+        """n_threads: how many share a step; None takes two where the process has two cores.
+
+        product_type: of the numbers in the layers' matrix products; bfloat16 is faster on processors that multiply it.
+        """
         self.config = trunk.config
         self.embedding = trunk.embedding.weight.detach().clone().contiguous()
         self.unembedding = RowBlocks(self.embedding.t().contiguous())
@@ -46,7 +49,7 @@ class CachedEncoder:
         tables = rotary_tables(self.config.max_positions, self.config.head_size, self.config.rope_base)
         self.turns = torch.complex(*tables)[:, None]
         """A rotation by position is a product of complex numbers: one operation for nine."""
-        self.layers = [_Layer(block, self.config) for block in trunk.blocks]  # type: ignore[arg-type]
+        self.layers = [_Layer(block, self.config, product_type) for block in trunk.blocks]  # type: ignore[arg-type]
         self.attention_sizes = equal_attention_sizes(self.config)
         self.n_threads = n_threads or min(2, len(os.sched_getaffinity(0)))
         self.threads = ThreadPoolExecutor(max(1, self.n_threads - 1), "trunk", torch.set_num_threads, (1,))
@@ -144,14 +147,14 @@ class _Layer:
     In a head of queries or keys, what is rotated together lies together.
     """
 
-    def __init__(self, block: Block, config: ModelConfig):
+    def __init__(self, block: Block, config: ModelConfig, product_type: torch.dtype):
         c = config
         qkv = block.qkv.weight.detach() * block.attention_norm.weight.detach()
         queries, keys, values = qkv.split((c.width, c.n_kv_heads * c.head_size, c.n_kv_heads * c.head_size))
         qkv = torch.cat((_paired(queries * c.head_size**-0.5, c), _paired(keys, c), values))
         gate_up = block.gate_up.weight.detach() * block.feed_norm.weight.detach()
         weights = (qkv, block.output.weight.detach(), gate_up, block.down.weight.detach())
-        self.qkv, self.output, self.gate_up, self.down = (RowBlocks(weight.t().contiguous()) for weight in weights)
+        self.qkv, self.output, self.gate_up, self.down = (RowBlocks(weight.t().contiguous(), product_type) for weight in weights)
 
 
 def _paired(rows: Tensor, config: ModelConfig) -> Tensor:

@@ -32,28 +32,28 @@ class NotDeterministicError(RuntimeError):
 class RowBlocks:
     """x @ weight in blocks of rows."""
 
-    def __init__(self, weight: Tensor):
-        """weight: float32 (K, N), contiguous."""
-        self.weight = weight
-        self.sizes = equal_sizes(weight)
+    def __init__(self, weight: Tensor, product_type: torch.dtype = torch.float32):
+        """weight: float32 (K, N), contiguous. product_type: what its numbers and those of x are rounded to; sums are float32."""
+        self.weight = weight.to(product_type)
+        self.sizes = equal_sizes(self.weight)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x: float32 (R, K), R a multiple of ROWS. Returns (R, N)."""
-        n = x.shape[0]
+        """x: float32 (R, K), R a multiple of ROWS. Returns float32 (R, N)."""
+        n, x = x.shape[0], x.to(self.weight.dtype)
         if n in self.sizes:
-            return torch.mm(x, self.weight)
-        result = torch.empty(n, self.weight.shape[1])
+            return torch.mm(x, self.weight).float()
+        result = torch.empty(n, self.weight.shape[1], dtype=x.dtype)
         at = 0
         while at < n:
             size = next(s for s in self.sizes if s <= n - at)
             torch.mm(x[at : at + size], self.weight, out=result[at : at + size])
             at += size
-        return result
+        return result.float()
 
 
 def equal_sizes(weight: Tensor) -> tuple[int, ...]:
     """Block sizes, large to small, that give every row the same bits at every place."""
-    x = torch.randn(SIZES[0], weight.shape[0], generator=torch.Generator().manual_seed(0))
+    x = torch.randn(SIZES[0], weight.shape[0], generator=torch.Generator().manual_seed(0)).to(weight.dtype)
     wanted = torch.cat([torch.mm(rows, weight) for rows in x.split(ROWS)])
     turned = torch.cat([torch.mm(rows.roll(1, 0), weight).roll(-1, 0) for rows in x.split(ROWS)])
     if not torch.equal(wanted, turned):

@@ -1,6 +1,6 @@
 """What a token costs in the cached trunk, beside the naive way: the same trunk over the whole window again for each token.
 
-    python -m tests.models.bench_encoder [--sessions 128] [--rounds 5] [--threads N] [--model DIR]
+    python -m tests.models.bench_encoder [--sessions 128] [--rounds 5] [--threads N] [--products bfloat16] [--model DIR]
 
 Windows are full: the most a token can cost. Rounds are interleaved, so that what else the machine does meets all rows; times are medians.
 Without a model the weights are random, which changes no time. A session's millionth token is reached by its window alone, as a cache is a
@@ -142,13 +142,14 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--products", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--model", type=Path)
     a = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     keep_freed_memory()
     trunk = checkpoint.load(a.model).model.trunk if a.model else Trunk(ModelConfig()).eval().requires_grad_(False)
-    encoder = CachedEncoder(trunk, a.threads)
+    encoder = CachedEncoder(trunk, a.threads, getattr(torch, a.products))
     c = encoder.config
     caches = [KVCache(c) for _ in range(a.sessions)]
     began = perf_counter()
@@ -165,9 +166,8 @@ def main() -> None:
                 row.time()
         for row in cycles:
             row.time()
-    print(
-        f"{machine()}\n{encoder.n_threads} threads; width {c.width}, {c.n_layers} layers, {c.n_heads} heads on {c.n_kv_heads}, window {c.max_positions}\n"
-    )
+    shape = f"width {c.width}, {c.n_layers} layers, {c.n_heads} heads on {c.n_kv_heads}, window {c.max_positions}"
+    print(f"{machine()}\n{encoder.n_threads} threads, products of {a.products}; {shape}\n")
     print(f"{'':<66}{'tokens/s':>10}{'core us/token':>15}{'x naive':>9}")
     for row in (slow, *full, *cycles):
         print(f"{row.name:<66}{row.rate:>10,.0f}{row.core_us:>15,.1f}{row.rate / slow.rate:>9,.1f}")

@@ -76,6 +76,13 @@ def test_bits_do_not_depend_on_split_or_batch(encoder):
         assert torch.equal(in_splits(encoder, tokens, seed), whole)
 
 
+def test_products_of_bfloat16_keep_the_law_and_stay_near(trunk):
+    rounded, tokens = CachedEncoder(trunk, 2, torch.bfloat16), ids(300, 40)
+    whole = rounded.encode([Run(KVCache(CONFIG), tokens)])[0]
+    assert torch.equal(in_splits(rounded, tokens, 8), whole)
+    assert 1e-4 < (whole - full(trunk, tokens)).abs().mean() < 0.02
+
+
 def test_bits_do_not_depend_on_the_number_of_threads(trunk, encoder):
     windows = [ids(chance, 20 + n) for n, chance in enumerate((1, 1, 300, 7, 130, 64, 1, 1, 512, 2))]
     one = CachedEncoder(trunk, n_threads=1).encode([Run(KVCache(CONFIG), window) for window in windows])
