@@ -7,6 +7,9 @@ Next: models/tokenizer.py
 from dataclasses import dataclass, field
 from typing import Literal
 
+MARKS = 2
+"""Of the sinks, those that are marks: beginning and mode. The others carry the memory of the levels above."""
+
 
 class ModelConfigError(ValueError):
     """A setting or a shape that cannot work; names the value seen, the value wanted and what to change."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.config import ModelConfig
+from models.config import MARKS, ModelConfig
 from models.tokenizer import SPEAKER_0, USER
 
 N_FLAGS = 11
@@ -173,7 +173,7 @@ class Hierarchy(nn.Module):
         self.topic_score = nn.Linear(S, 1)
         n_likeness = SIMILAR_TO + 1 + 2
         self.shift = nn.Sequential(nn.Linear(5 * S + N_FLAGS + n_likeness + 1, S), nn.SiLU(), nn.Linear(S, 1))
-        self.remember = nn.ModuleList(nn.Linear(S, config.width, bias=False) for _ in range(config.n_sinks - 2))
+        self.remember = nn.ModuleList(nn.Linear(S, config.width, bias=False) for _ in range(config.n_sinks - MARKS))
         for layer in self.remember:
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import torch
 
-from models.config import ModelConfig
+from models.config import MARKS, ModelConfig
 from models.hierarchy import Levels, no_levels, shapes
 from models.reader import ReaderState
 from models.tokenizer import BOS, CHAT, SINK, TEXT
@@ -84,7 +84,7 @@ class TextState(msgspec.Struct, array_like=True, frozen=True):
 
 def new_state(config: ModelConfig, is_chat: bool) -> TextState:
     sums = np.zeros(config.width + config.word_width + 2, np.float32)
-    marks = (BOS, CHAT if is_chat else TEXT, *[SINK] * (config.n_sinks - 2))
+    marks = (BOS, CHAT if is_chat else TEXT, *[SINK] * (config.n_sinks - MARKS))
     return TextState(window=to_bytes(marks), levels=pack_levels(no_levels(config, 1)), sums=sums.tobytes())
 
 

@@ -4,12 +4,11 @@ Knows blocks of attention and feed-forward layers; leaves caches to encoder.py, 
 Next: models/encoder.py
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.attention import full_attention, rotary_tables, rotate
-from models.config import ModelConfig
+from models.config import MARKS, ModelConfig
 
 
 class Block(nn.Module):
@@ -55,11 +54,14 @@ class Trunk(nn.Module):
         self.register_buffer("sin", sin[:, None], persistent=False)
 
     def forward(self, ids: Tensor, memory: Tensor | None = None) -> Tensor:
-        """ids: int64 (B, T); memory: (B, n_sinks - 2, C), added to the sinks' embeddings. Returns the normalised hidden states, (B, T, C); logits are these times the embedding."""
+        """ids: int64 (B, T). Returns the normalised hidden states, (B, T, C); logits are these times the embedding.
+
+        memory: float32 (B, n_sinks - MARKS, C), added to the embeddings of the sinks behind the marks; None for nothing.
+        """
         x = self.embedding(ids)
         if memory is not None:
-            n = self.config.n_sinks
-            x = torch.cat((x[:, :2], x[:, 2:n] + memory, x[:, n:]), dim=1)
+            behind = x.shape[1] - MARKS - memory.shape[1]
+            x = x + F.pad(memory, (0, 0, MARKS, behind)).to(x.dtype)
         cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
         for block in self.blocks:
             x = block(x, cos, sin)

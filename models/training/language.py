@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.config import ModelConfig
+from models.config import MARKS, ModelConfig
 from models.tokenizer import BOS, CHAT, SINK, TEXT
 from models.trunk import Trunk
 
@@ -55,19 +55,19 @@ class NextTokenLoss(torch.autograd.Function):
         return d_hidden * grad, d_embedding * grad, None
 
 
-def sinks(mode: int, n_sinks: int = 5) -> list[int]:
-    """The marks in front of every window."""
-    return [BOS, mode, *[SINK] * (n_sinks - 2)]
+def sinks(mode: int, n_sinks: int) -> list[int]:
+    """What stands in front of every window."""
+    return [BOS, mode, *[SINK] * (n_sinks - MARKS)]
 
 
-def crops(streams: dict[int, np.ndarray], batch: int, length: int, chat_share: float, rng: np.random.Generator) -> Tensor:
+def crops(streams: dict[int, np.ndarray], batch: int, length: int, chat_share: float, rng: np.random.Generator, n_sinks: int) -> Tensor:
     """Random crops behind their sinks, int64 (batch, length + 1)."""
     rows = []
     for _ in range(batch):
         mode = CHAT if rng.random() < chat_share else TEXT
         stream = streams[mode]
         start = int(rng.integers(0, len(stream) - length))
-        rows.append(np.concatenate([sinks(mode), stream[start : start + length - 3].astype(np.int64)]))
+        rows.append(np.concatenate([sinks(mode, n_sinks), stream[start : start + length + 1 - n_sinks].astype(np.int64)]))
     return torch.from_numpy(np.stack(rows).astype(np.int64))
 
 
@@ -89,14 +89,14 @@ def warm_then_fall(done: float) -> float:
 @torch.no_grad()
 def nats_per_token(trunk: Trunk, streams: dict[int, np.ndarray], mode: int, length: int, limit: int) -> tuple[float, int]:
     """Mean loss over the first `limit` crops of a stream, side by side, and the tokens it speaks of."""
-    total, count = 0.0, 0
+    total, count, n = 0.0, 0, trunk.config.n_sinks
     stream = streams[mode]
     for start in range(0, min(len(stream) - length, limit * length), length):
-        ids = torch.tensor(np.concatenate([sinks(mode), stream[start : start + length - 4]]).astype(np.int64))[None]
+        ids = torch.tensor(np.concatenate([sinks(mode, n), stream[start : start + length - n]]).astype(np.int64))[None]
         with torch.autocast("cpu", torch.bfloat16):
             hidden = trunk(ids[:, :-1])
-        losses = nn.functional.cross_entropy(trunk.logits(hidden.float())[0, 3:], ids[0, 4:], reduction="sum")
-        total, count = total + losses.item(), count + ids.shape[1] - 4
+        losses = nn.functional.cross_entropy(trunk.logits(hidden.float())[0, n - 1 :], ids[0, n:], reduction="sum")
+        total, count = total + losses.item(), count + ids.shape[1] - n
     return total / max(count, 1), count
 
 
@@ -129,10 +129,10 @@ def pretrain(
     step, mean = 0, 0.0
     while (done := (time.process_time() - began) / budget) < 1:
         length = config.max_positions if step % 4 == 0 else config.max_positions // 2  # short crops are cheaper and teach most
-        ids = crops(train, batch * config.max_positions // length, length, 0.2, rng)
+        ids = crops(train, batch * config.max_positions // length, length, 0.2, rng, config.n_sinks)
         with torch.autocast("cpu", torch.bfloat16):
-            hidden = run(ids[:, :-1])[:, 3:].to(torch.bfloat16)
-        loss = NextTokenLoss.apply(hidden.flatten(0, 1), trunk.embedding.weight, ids[:, 4:].flatten())
+            hidden = run(ids[:, :-1])[:, config.n_sinks - 1 :].to(torch.bfloat16)
+        loss = NextTokenLoss.apply(hidden.flatten(0, 1), trunk.embedding.weight, ids[:, config.n_sinks :].flatten())
         loss.backward()
         nn.utils.clip_grad_norm_(trunk.parameters(), 1.0)
         for optimizer, rate in zip(steps, rates):

@@ -31,11 +31,11 @@ def test_the_blockwise_loss_has_the_value_and_gradients_of_the_plain_one():
 
 def test_crops_stand_behind_their_sinks_and_follow_the_seed():
     streams = {TEXT: np.arange(20, 4000, dtype=np.uint16)}
-    a, b = (crops(streams, 4, 32, 0.0, np.random.default_rng(5)) for _ in range(2))
+    a, b = (crops(streams, 4, 32, 0.0, np.random.default_rng(5), 5) for _ in range(2))
     assert torch.equal(a, b)
     assert a.shape == (4, 33)
-    assert a[0, :4].tolist() == sinks(TEXT)
-    assert (a[:, 5:] - a[:, 4:-1] == 1).all()
+    assert a[0, :5].tolist() == sinks(TEXT, 5)
+    assert (a[:, 6:] - a[:, 5:-1] == 1).all()
 
 
 def dialogue():
@@ -65,7 +65,7 @@ def test_training_and_streaming_give_the_same_logits():
     loaded = small_checkpoint()
     model = small_model(checkpoint=loaded)
     d = chat_document("sgd_multi", dialogue(), loaded.tokenizer, {})
-    batch = collate([(d, 0)], 512, 1)
+    batch = collate([(d, 0)], 512, 1, 5)
     with torch.no_grad():
         wanted = read(loaded.model, batch, loaded.model.trunk(batch.ids))
     played = Played("sgd_multi", [t for _, t in UTTERANCES], [s for s, _ in UTTERANCES], [0] * 10, [], [None] * 10)
@@ -80,7 +80,7 @@ def test_training_and_streaming_give_the_same_logits():
 
 def test_unknown_truths_cost_nothing():
     d = Document("x", "x", "chat", tuple(Unit((6 + n % 2, 99, 100 + n), 6 + n % 2) for n in range(5)))
-    batch = collate([(d, 0)], 256, 1)
+    batch = collate([(d, 0)], 256, 1, 5)
     found = read(small_checkpoint().model, batch, torch.randn(1, 256, 64))
     assert set(losses(batch, found)) <= {"continue"}
 
