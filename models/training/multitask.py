@@ -4,20 +4,22 @@ Knows batches of documents as windows and units, and the losses; leaves threshol
 Next: models/training/calibrate.py
 """
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.checkpoint import TextModel
 from models.hierarchy import Levels, no_levels, unit_flags
 from models.tokenizer import CHAT, N_SPEAKERS, SPEAKER_0, TEXT
 from models.training.data import Document
-from models.training.language import NextTokenLoss, block_loss, optimizers, sinks, warm_then_fall
+from models.training.language import NextTokenLoss, block_loss, optimizers, sinks
+from models.training.loop import TOKENS, Stage
+from models.training.ranks import Ranks
 
 SHARES = {
     "dialseg711": 0.09, "superdialseg": 0.13, "tiage": 0.11, "sgd_multi": 0.16, "qmsum_meetings": 0.03, "mts_dialog": 0.10, "visits": 0.06,
@@ -218,40 +220,67 @@ class Sampler:
         return collate(drawn, length, n_windows)
 
 
-def train_levels(
-    model: TextModel, documents: Sequence[Document], minutes: float, seed: int, tell: Callable[[str], None], compiled: bool = True
-) -> None:
-    """Train everything, in place, for `minutes` of one core's time."""
-    torch.manual_seed(seed + 1)
-    sampler = Sampler(documents, np.random.default_rng(seed + 1))
-    trunk_steps = optimizers(model.trunk, 4e-4)
+SHAPES = ((512, 8), (256, 16))
+"""Length and number of windows, in turn: long documents, then short ones."""
+DEV_BATCHES = 12
+"""Drawn once from the dev documents, the same ones at every validation."""
+
+
+def levels_stage(
+    model: TextModel,
+    documents: Sequence[Document],
+    dev: Sequence[Document],
+    steps: int,
+    seed: int,
+    ranks: Ranks,
+    compiled: bool = True,
+) -> Stage:
+    """Stage two: everything is trained, in place."""
+    device, rng = ranks.device, np.random.default_rng(ranks.seed(seed + 1))
+    sampler, dev_sampler = Sampler(documents, rng), Sampler(dev, np.random.default_rng(0))
+    dev_batches = [dev_sampler.batch(*SHAPES[n % 2]) for n in range(DEV_BATCHES)] if ranks.is_first else []
+    model.to(device)
+    matrices, others = optimizers(model.trunk, 4e-4)
     above = [*model.hierarchy.parameters(), *model.heads.parameters()]
-    steps = [*trunk_steps, torch.optim.AdamW(above, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.02)]
-    rates = [o.param_groups[0]["lr"] for o in steps]
+    levels = torch.optim.AdamW(above, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.02)
     run: Callable[[Tensor], Tensor] = torch.compile(model.trunk, dynamic=False) if compiled else model.trunk
-    if compiled:
-        NextTokenLoss.block = staticmethod(torch.compile(block_loss, dynamic=True))
-    budget = minutes * 60 * torch.get_num_threads()
-    began, step = time.process_time(), 0
-    means: dict[str, float] = {}
-    while (done := (time.process_time() - began) / budget) < 1:
-        batch = sampler.batch(512, 8) if step % 2 == 0 else sampler.batch(256, 16)
-        with torch.autocast("cpu", torch.bfloat16):
-            hidden = run(batch.ids)
-        target_is_new = batch.is_new[:, 1:]
-        language = NextTokenLoss.apply(
-            hidden[:, :-1][target_is_new].to(torch.bfloat16), model.trunk.embedding.weight, batch.ids[:, 1:][target_is_new]
-        )
-        parts = losses(batch, read(model, batch, hidden, dropout=0.15))
-        total = language + sum(WEIGHTS[name] * part for name, part in parts.items())
-        total.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, rate in zip(steps, rates):
-            optimizer.param_groups[0]["lr"] = rate * warm_then_fall(done)
-            optimizer.step()
-            optimizer.zero_grad()
-        for name, part in {"language": language, **parts}.items():
-            means[name] = 0.95 * means.get(name, part.item()) + 0.05 * part.item()
-        step += 1
-        if step % 25 == 0:
-            tell(f"levels {done:5.1%} step {step} " + " ".join(f"{name} {value:.3f}" for name, value in means.items()))
+    NextTokenLoss.block = staticmethod(torch.compile(block_loss, dynamic=True) if compiled else block_loss)
+
+    def all_losses(batch: Batch, trunk: Callable[[Tensor], Tensor], dropout: float) -> dict[str, Tensor]:
+        with torch.autocast(device.type, torch.bfloat16):
+            hidden = trunk(batch.ids)
+        is_new = batch.is_new[:, 1:]
+        rows, wanted = hidden[:, :-1][is_new].to(torch.bfloat16), batch.ids[:, 1:][is_new]
+        with device:  # what is made along the way is made there
+            parts = losses(batch, read(model, batch, hidden, dropout))
+        return {"language": NextTokenLoss.apply(rows, model.trunk.embedding.weight, wanted), **parts}
+
+    def total(parts: dict[str, Tensor]) -> Tensor:
+        return parts["language"] + sum(WEIGHTS[name] * part for name, part in parts.items() if name != "language")
+
+    def step(number: int) -> dict[str, float]:
+        batch = on(sampler.batch(*SHAPES[number % 2]), device)
+        parts = all_losses(batch, run, 0.15)
+        total(parts).backward()
+        return {name: part.item() for name, part in parts.items()} | {TOKENS: float(batch.is_new.sum())}
+
+    def validate() -> dict[str, float]:
+        found: dict[str, list[float]] = {}
+        for batch in dev_batches:
+            parts = all_losses(on(batch, device), model.trunk, 0.0)
+            for name, part in (parts | {"all": total(parts)}).items():
+                found.setdefault(name, []).append(part.item())
+        return {name: float(np.mean(values)) for name, values in found.items()}
+
+    steppers: dict[str, torch.optim.Optimizer] = {"matrices": matrices, "others": others, "levels": levels}
+    units = {
+        "language": "nats per token", "shift": "nats per unit", "topic": "nats per unit", "document": "nats per session",
+        "continue": "nats per unit", "all": "nats, weighted sum",
+    }  # fmt: skip
+    return Stage("levels", {"model": model}, steppers, step, validate, "all", steps, rng, seed + 1, units=units)
+
+
+def on(batch: Batch, device: torch.device) -> Batch:
+    """The batch with its tensors on a device."""
+    moved: dict[str, Any] = {f.name: v.to(device) for f in fields(batch) if isinstance(v := getattr(batch, f.name), Tensor)}
+    return replace(batch, **moved)
