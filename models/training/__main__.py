@@ -69,7 +69,7 @@ def settings_of(a: argparse.Namespace, ranks: Ranks, hashes: dict[str, str]) -> 
     decided: dict[str, str | int | bool] = {
         "seed": a.seed, "steps_language": a.steps_language, "steps_levels": a.steps_levels, "without": ",".join(sorted(left_out(a.without))),
         "threads": a.threads, "eager": a.eager, "device": ranks.device.type, "processes": ranks.world, "tokenizer": str(a.tokenizer),
-        "trunk": str(a.trunk or ""), "levels": str(a.levels or ""), "torch": torch.__version__, "validate_every": a.validate_every,
+        "trunk": str(a.trunk or ""), "levels": str(a.levels or ""), "torch": torch.__version__,
     }  # fmt: skip
     return decided | {f"data {name}": digest for name, digest in hashes.items()}
 

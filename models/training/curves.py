@@ -107,7 +107,7 @@ def _panel(panel: Any, name: str, rows: list[dict[str, Any]], is_merit: bool) ->
         panel.plot(x, y, color=DEV, linewidth=1.4, marker="o", markersize=3, label="dev")
     marks = {r["step"]: r["milestone"] for r in rows if "milestone" in r} if is_merit else {}
     if marks:
-        panel.plot(list(marks), list(marks.values()), linestyle="none", marker="*", markersize=10, color=MARK, label="milestone kept", zorder=5)
+        panel.plot(list(marks), list(marks.values()), linestyle="none", marker="*", markersize=8, color=MARK, label="milestone kept", zorder=5)
         step, value = list(marks.items())[-1]
         panel.annotate(f"{value:.3f}", (step, value), textcoords="offset points", xytext=(-4, 8), ha="right", fontsize=8.5, color=MARK)
     if shown:  # the first steps, far off, would flatten all the rest

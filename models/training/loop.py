@@ -98,7 +98,7 @@ def train(stage: Stage, run: Path, ranks: Ranks, tell: Teller) -> None:
     written = Curves(run, stage.name, begin, about) if ranks.is_first else None
     tell.begin(stage.name, begin, stage.steps)
     try:
-        with _stop_signal(patient=ranks.world > 1) as asked:
+        with _stop_signal(ranks.world > 1, tell) as asked:
             for n in range(begin, stage.steps):
                 # 2. one step
                 factor = (stage.schedule or warm_then_fall)(n / stage.steps)
@@ -190,7 +190,7 @@ def _draw(run: Path, tell: Teller) -> None:
 
 
 @contextmanager
-def _stop_signal(patient: bool) -> Iterator[threading.Event]:
+def _stop_signal(patient: bool, tell: Teller) -> Iterator[threading.Event]:
     """Set by SIGINT and SIGTERM while inside. A second SIGINT ends at once, unless `patient`: torchrun passes on what the terminal sent already."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -200,6 +200,8 @@ def _stop_signal(patient: bool) -> Iterator[threading.Event]:
     def ask(number: int, frame: object) -> None:
         if asked.is_set() and number == signal.SIGINT and not patient:
             raise KeyboardInterrupt
+        if not asked.is_set():
+            tell("stopping: this step is made, then all is saved" + ("" if patient else "; Ctrl-C again ends at once"))
         asked.set()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

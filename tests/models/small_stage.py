@@ -28,18 +28,19 @@ def small_stage(
     model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Dropout(dropout), nn.Linear(WIDTH, 1))
     unused = nn.Linear(2, 2)  # never gets a gradient
     ranks = ranks or Ranks()
+    model.to(ranks.device)
     rngs = [np.random.default_rng(ranks.seed(seed))] if joined == 1 else [np.random.default_rng([seed, r]) for r in range(joined)]
-    wanted = torch.linspace(-1, 1, WIDTH)
+    wanted = torch.linspace(-1, 1, WIDTH, device=ranks.device)
 
     def step(n: int) -> dict[str, float]:
         before(n)
-        x = torch.from_numpy(np.concatenate([rng.normal(size=(batch, WIDTH)) for rng in rngs]).astype(np.float32))
+        x = torch.from_numpy(np.concatenate([rng.normal(size=(batch, WIDTH)) for rng in rngs]).astype(np.float32)).to(ranks.device)
         loss = ((model(x)[:, 0] - x @ wanted) ** 2).mean()
         loss.backward()
         return {"square": loss.item(), TOKENS: float(len(x))}
 
     def validate() -> dict[str, float]:
-        x = torch.eye(WIDTH)
+        x = torch.eye(WIDTH, device=ranks.device)
         return {"square": ((model(x)[:, 0] - x @ wanted) ** 2).mean().item()}
 
     matrices = [p for p in model.parameters() if p.ndim == 2]

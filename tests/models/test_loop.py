@@ -2,9 +2,12 @@
 
 import json
 import math
+import shutil
 import signal
 from dataclasses import replace
 from io import StringIO
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,12 +25,17 @@ def silent() -> Teller:
     return Teller(silent=True)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    stage, folder = small_stage(), tmp_path_factory.mktemp("made")
+    train(stage, folder, Ranks(), silent())
+    return stage, folder
+
+
 @pytest.fixture
-def whole(tmp_path):
+def whole(made, tmp_path):
     """A run that nothing stopped."""
-    stage = small_stage()
-    train(stage, tmp_path / "whole", Ranks(), silent())
-    return stage, tmp_path / "whole"
+    return made[0], Path(shutil.copytree(made[1], tmp_path / "whole"))
 
 
 def test_the_same_seed_gives_the_same_run(whole, tmp_path):
@@ -173,8 +181,8 @@ def test_the_schedule_warms_and_falls():
     factors = [warm_then_fall(n / 1000) for n in range(1000)]
     assert factors[0] == 0.02
     assert factors[30] == factors[600] == 1.0
-    assert all(a <= b for a, b in zip(factors[:30], factors[1:31]))
-    assert all(a >= b for a, b in zip(factors[600:], factors[601:]))
+    assert all(a <= b for a, b in pairwise(factors[:31]))
+    assert all(a >= b for a, b in pairwise(factors[600:]))
     assert min(factors) == 0.02
 
 
