@@ -260,14 +260,30 @@ bench.register(app)
 def train(
     ctx: typer.Context,
     data: Annotated[Path, typer.Option(help="Folder with plain/, text/ and chat/.")],
-    out: Annotated[Path, typer.Option(help="Folder of the checkpoint to write; STRATA_MODEL_PATH names it to a worker.")],
-    minutes: Annotated[float, typer.Option(help="Time of one core.", min=0.1)] = 30,
-    seed: Annotated[int, typer.Option(help="The same seed and minutes on the same machine: the same data in the same order.")] = 0,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the checkpoint to write; STRATA_MODEL_PATH names it to a worker.", show_default=False)
+    ] = Path("trained"),
+    run: Annotated[Path, typer.Option(help="Folder of training checkpoints, milestones and learning curves.")] = Path(".training"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run, to the bit as if it had not stopped.")] = False,
+    steps_language: Annotated[int | None, typer.Option(help="Steps of stage one.  [default: 4000]", min=1, show_default=False)] = None,
+    steps_levels: Annotated[int | None, typer.Option(help="Steps of stage two.  [default: 2000]", min=1, show_default=False)] = None,
+    seed: Annotated[int, typer.Option(help="The same seed, steps and data give the same weights.")] = 0,
+    without: Annotated[str | None, typer.Option(help="Sets that stage two leaves out, comma between them.", metavar="SET[,SET]")] = None,
+    device: Annotated[str, typer.Option(help="auto takes CUDA where there is one; several GPUs train together.", metavar="auto|cpu|cuda")] = "auto",
     threads: Annotated[int, typer.Option(help="Processor threads.", min=1)] = 1,
+    eager: Annotated[bool, typer.Option("--eager", help="Do not compile: no C++ compiler needed, half as fast.")] = False,
 ) -> None:
-    """Train the text model anew: language first, then levels and heads; writes a checkpoint with its model card."""
-    flags = {"data": data, "out": out, "minutes": minutes, "seed": seed, "threads": threads}
-    _become("models.training", ctx.obj.environ, *(part for name, value in flags.items() for part in (f"--{name}", str(value))))
+    """Train the text model anew: language first, then levels and heads; writes a checkpoint with its model card.
+
+    Ctrl-C saves and stops; the same command with --resume goes on. docs/training.md tells more.
+    """
+    flags = {
+        "data": data, "out": out, "run": run, "steps-language": steps_language, "steps-levels": steps_levels, "seed": seed,
+        "without": without, "device": device, "threads": threads,
+    }  # fmt: skip
+    given = [part for name, value in flags.items() if value is not None for part in (f"--{name}", str(value))]
+    switches = [f"--{name}" for name, is_on in (("resume", resume), ("eager", eager)) if is_on]
+    _become("models.training", ctx.obj.environ, *given, *switches)
 
 
 def _become(package: str, environ: dict[str, str], *arguments: str) -> None:

@@ -1,7 +1,7 @@
 """Words and what they mean by themselves: a table of word pieces, learned from the teacher, for words that training text never had.
 
 Knows pieces, their vectors and how a pre-token is cut into them; leaves what a sentence makes of them to hierarchy.py.
-The pieces are BERT's (Devlin et al. 2018, arXiv:1810.04805), the vectors are made by training/word_table.py.
+The pieces are BERT's (Devlin et al. 2018, arXiv:1810.04805), the vectors come from training/word_table.py.
 Next: models/hierarchy.py
 """
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.tokenizer import split_words
 
+TEACHER_WIDTH = 384
 LONGEST_PIECE = 18
 """Characters of the longest piece of a word."""
 
@@ -29,8 +30,11 @@ class WordTable(nn.Module):
         self.width = width
         self.codes: Tensor
         self.scales: Tensor
+        self.basis: Tensor
+        """(TEACHER_WIDTH, width): from the teacher's space into this one, its directions of most variance."""
         self.register_buffer("codes", torch.zeros(len(self.pieces), width, dtype=torch.int8))
         self.register_buffer("scales", torch.zeros(len(self.pieces)))
+        self.register_buffer("basis", torch.zeros(TEACHER_WIDTH, width))
         self._rows: np.ndarray | None = None
         self.of_word = lru_cache(maxsize=65536)(self._of_word)
 
@@ -41,10 +45,15 @@ class WordTable(nn.Module):
         self._rows = None
         self.of_word.cache_clear()
 
+    def taught(self, vectors: np.ndarray) -> np.ndarray:
+        """The teacher's vectors (n, TEACHER_WIDTH) in this space, float32 unit vectors (n, width)."""
+        inside = vectors.astype(np.float32) @ self.basis.cpu().numpy()
+        return inside / np.maximum(np.linalg.norm(inside, axis=1, keepdims=True), 1e-9)
+
     def rows(self) -> np.ndarray:
         """All vectors, float32 (pieces, width)."""
         if self._rows is None:
-            self._rows = (self.codes.float() * self.scales[:, None]).numpy()
+            self._rows = (self.codes.float() * self.scales[:, None]).cpu().numpy()
         return self._rows
 
     def vectors(self, text: str) -> np.ndarray:
@@ -59,6 +68,10 @@ class WordTable(nn.Module):
         """What a text's words mean on average, float32 (width,); zeros of a text without words."""
         rows = self.vectors(text)
         return rows[:, :-1].sum(0) / max(1.0, float(rows[:, -1].sum()))
+
+    def numbers_of(self, text: str) -> list[int]:
+        """Pieces of a text, by number."""
+        return [n for word in split_words(text) for part in _parts(word) for n in self._cut(part)]
 
     def _of_word(self, pretoken: str) -> np.ndarray | None:
         numbers = [n for part in _parts(pretoken) for n in self._cut(part)]

@@ -96,9 +96,13 @@ def all_texts(folder: Path) -> Iterator[str]:
 
 
 def language_stream(folder: Path, tokenizer: WordTokenizer, split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids of everything, uint16, in two streams: text and chat, documents shuffled and joined."""
+    """Token ids, uint16, in two streams: text and chat, documents shuffled and joined.
+
+    CHAT_SETS are left out: what a model finds in a set that it was not shown must not have been read in stage one.
+    """
     texts = [np.array(tokenizer.encode(t), np.uint16) for t in plain_texts(folder, split)]
-    chats = [np.array([i for u in d.units for i in u.ids], np.uint16) for d in chat_documents(folder, tokenizer, split, {})]
+    spoken = (chat_document(source, r, tokenizer, {}) for source, r in dialogues(folder, split) if source not in CHAT_SETS)
+    chats = [np.array([i for u in d.units for i in u.ids], np.uint16) for d in spoken]
     for parts in (texts, chats):
         random.Random(seed).shuffle(parts)
     return np.concatenate(texts), np.concatenate(chats)

@@ -1,19 +1,20 @@
 """Stage one: the trunk learns to predict the next token.
 
-Knows crops, the loss in blocks and the optimizers; leaves the levels above to multitask.py.
+Knows crops, the loss in blocks and the optimizers; leaves the loop to loop.py, the levels above to multitask.py.
 Next: models/training/multitask.py
 """
 
 import math
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.config import MARKS, ModelConfig
+from models.config import ModelConfig
 from models.tokenizer import BOS, CHAT, SINK, TEXT
+from models.training.loop import TOKENS, Stage
+from models.training.ranks import Ranks
 from models.trunk import Trunk
 
 LOSS_ROWS = 1024
@@ -23,7 +24,7 @@ LOSS_ROWS = 1024
 def block_loss(rows: Tensor, table: Tensor, wanted: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """Summed loss of a block of rows, and the gradient of the mean over n rows at its logits."""
     logits = (rows @ table.t()).float()
-    places = torch.arange(table.shape[0])
+    places = torch.arange(table.shape[0], device=table.device)
     log_p = logits - torch.logsumexp(logits, dim=-1, keepdim=True)
     hit = places == wanted  # (rows, V)
     return -(log_p * hit).sum(), ((log_p.exp() - hit.float()) / n).to(rows.dtype)
@@ -39,15 +40,15 @@ class NextTokenLoss(torch.autograd.Function):
         """hidden: (N, C), embedding: (V, C), targets: int64 (N,)."""
         n = hidden.shape[0]
         table = embedding.to(hidden.dtype)
-        d_hidden, d_embedding, total = torch.empty_like(hidden), torch.zeros_like(embedding), 0.0
+        d_hidden, d_embedding, total = torch.empty_like(hidden), torch.zeros_like(embedding), torch.zeros((), device=hidden.device)
         for i in range(0, n, LOSS_ROWS):
             rows, wanted = hidden[i : i + LOSS_ROWS], targets[i : i + LOSS_ROWS, None]
             loss, gradient = NextTokenLoss.block(rows, table, wanted, n)
-            total += loss.item()
+            total += loss
             d_hidden[i : i + LOSS_ROWS] = gradient @ table
             d_embedding += (gradient.t() @ rows).float()
         ctx.save_for_backward(d_hidden, d_embedding)
-        return torch.tensor(total / n)
+        return total / n
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # type: ignore[override]
@@ -55,12 +56,19 @@ class NextTokenLoss(torch.autograd.Function):
         return d_hidden * grad, d_embedding * grad, None
 
 
-def sinks(mode: int, n_sinks: int) -> list[int]:
-    """What stands in front of every window."""
-    return [BOS, mode, *[SINK] * (n_sinks - MARKS)]
+def sinks(mode: int, n_sinks: int = ModelConfig.n_sinks) -> list[int]:
+    """The marks in front of every window."""
+    return [BOS, mode, *[SINK] * (n_sinks - 2)]
 
 
-def crops(streams: dict[int, np.ndarray], batch: int, length: int, chat_share: float, rng: np.random.Generator, n_sinks: int) -> Tensor:
+def crops(
+    streams: dict[int, np.ndarray],
+    batch: int,
+    length: int,
+    chat_share: float,
+    rng: np.random.Generator,
+    n_sinks: int = ModelConfig.n_sinks,
+) -> Tensor:
     """Random crops behind their sinks, int64 (batch, length + 1)."""
     rows = []
     for _ in range(batch):
@@ -81,69 +89,66 @@ def optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
     ]
 
 
-def warm_then_fall(done: float) -> float:
-    """Learning rate factor at a share of the time: up for 3 %, level, down over the last 40 %."""
-    return min(1.0, done / 0.03 + 0.02, max(0.02, (1 - done) / 0.4))
-
-
 @torch.no_grad()
 def nats_per_token(trunk: Trunk, streams: dict[int, np.ndarray], mode: int, length: int, limit: int) -> tuple[float, int]:
-    """Mean loss over the first `limit` crops of a stream, side by side, and the tokens it speaks of."""
+    """Mean loss over `limit` crops spread evenly over a stream, and the tokens it speaks of."""
     total, count, n = 0.0, 0, trunk.config.n_sinks
-    stream = streams[mode]
-    for start in range(0, min(len(stream) - length, limit * length), length):
-        ids = torch.tensor(np.concatenate([sinks(mode, n), stream[start : start + length - n]]).astype(np.int64))[None]
-        with torch.autocast("cpu", torch.bfloat16):
+    stream, device = streams[mode], trunk.embedding.weight.device
+    for start in range(0, len(stream) - length, max(length, (len(stream) - length) // limit)):
+        row = np.concatenate([sinks(mode, n), stream[start : start + length - n]]).astype(np.int64)
+        ids = torch.from_numpy(row)[None].to(device)
+        with torch.autocast(device.type, torch.bfloat16):
             hidden = trunk(ids[:, :-1])
         losses = nn.functional.cross_entropy(trunk.logits(hidden.float())[0, n - 1 :], ids[0, n:], reduction="sum")
         total, count = total + losses.item(), count + ids.shape[1] - n
     return total / max(count, 1), count
 
 
-def pretrain(
-    config: ModelConfig,
-    train: dict[int, np.ndarray],
-    dev: dict[int, np.ndarray],
-    minutes: float,
-    seed: int,
-    tell: Callable[[str], None],
-    save: Callable[[Trunk], None],
-    batch: int = 8,
-    compiled: bool = True,
-) -> Trunk:
-    """Train a trunk for `minutes` of one core's time. The steps that fit depend on the machine; the order of data only on the seed."""
+def fresh_trunk(config: ModelConfig, seed: int) -> Trunk:
+    """A trunk with the weights training starts from."""
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
     trunk = Trunk(config)
     for name, p in trunk.named_parameters():
         if p.ndim == 2:
             scale = 0.02 if "embedding" in name or ("output" not in name and "down" not in name) else 0.02 / math.sqrt(2 * config.n_layers)
             nn.init.normal_(p, std=scale)
-    steps = optimizers(trunk, 1e-3)
-    rates = [o.param_groups[0]["lr"] for o in steps]
-    run: Callable[[Tensor], Tensor] = torch.compile(trunk, dynamic=False) if compiled else trunk  # halves the time per step
-    if compiled:
-        NextTokenLoss.block = staticmethod(torch.compile(block_loss, dynamic=False))
-    budget = minutes * 60 * torch.get_num_threads()
-    began = time.process_time()
-    step, mean = 0, 0.0
-    while (done := (time.process_time() - began) / budget) < 1:
-        length = config.max_positions if step % 4 == 0 else config.max_positions // 2  # short crops are cheaper and teach most
-        ids = crops(train, batch * config.max_positions // length, length, 0.2, rng, config.n_sinks)
-        with torch.autocast("cpu", torch.bfloat16):
-            hidden = run(ids[:, :-1])[:, config.n_sinks - 1 :].to(torch.bfloat16)
-        loss = NextTokenLoss.apply(hidden.flatten(0, 1), trunk.embedding.weight, ids[:, config.n_sinks :].flatten())
-        loss.backward()
-        nn.utils.clip_grad_norm_(trunk.parameters(), 1.0)
-        for optimizer, rate in zip(steps, rates):
-            optimizer.param_groups[0]["lr"] = rate * warm_then_fall(done)
-            optimizer.step()
-            optimizer.zero_grad()
-        mean = loss.item() if step == 0 else 0.97 * mean + 0.03 * loss.item()
-        step += 1
-        if step % 100 == 0:
-            dev_nats, _ = nats_per_token(trunk, dev, TEXT, 512, 16)
-            tell(f"pretrain {done:5.1%} step {step} tokens {step * batch * 512:,} loss {mean:.3f} dev text {dev_nats:.3f}")
-            save(trunk)
-    save(trunk)
     return trunk
+
+
+def language_stage(
+    trunk: Trunk,
+    train: dict[int, np.ndarray],
+    dev: dict[int, np.ndarray],
+    steps: int,
+    seed: int,
+    ranks: Ranks,
+    batch: int = 8,
+    compiled: bool = True,
+) -> Stage:
+    """Stage one, in place on `trunk`. `batch`: windows of full length that a step reads, on each rank."""
+    config, device = trunk.config, ranks.device
+    rng = np.random.default_rng(ranks.seed(seed))
+    trunk.to(device)
+    run: Callable[[Tensor], Tensor] = torch.compile(trunk, dynamic=False) if compiled else trunk  # halves the time per step
+    NextTokenLoss.block = staticmethod(torch.compile(block_loss, dynamic=False) if compiled else block_loss)
+    n = config.n_sinks
+
+    def step(number: int) -> dict[str, float]:
+        length = config.max_positions if number % 4 == 0 else config.max_positions // 2  # short crops are cheaper and teach most
+        ids = crops(train, batch * config.max_positions // length, length, 0.2, rng, n).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            hidden = run(ids[:, :-1])[:, n - 1 :].to(torch.bfloat16)
+        loss = NextTokenLoss.apply(hidden.flatten(0, 1), trunk.embedding.weight, ids[:, n:].flatten())
+        loss.backward()
+        return {"text and chat": loss.item(), TOKENS: ids[:, 1:].numel()}
+
+    modes = (("text", TEXT), ("chat", CHAT))
+
+    def validate() -> dict[str, float]:
+        return {name: nats_per_token(trunk, dev, mode, config.max_positions, 32)[0] for name, mode in modes}
+
+    matrices, others = optimizers(trunk, 1e-3)
+    units = dict.fromkeys(("text and chat", "text", "chat"), "nats per token")
+    return Stage(
+        "language", {"trunk": trunk}, {"matrices": matrices, "others": others}, step, validate, "text", steps, rng, seed, units=units
+    )

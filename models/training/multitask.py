@@ -5,19 +5,23 @@ temperatures to calibrate.py.
 Next: models/training/calibrate.py
 """
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.checkpoint import TextModel
+from models.config import MARKS
 from models.hierarchy import N_FLAGS, choose, no_levels, unit_flags
 from models.tokenizer import CHAT, TEXT
 from models.training.data import Document
-from models.training.language import NextTokenLoss, block_loss, optimizers, sinks, warm_then_fall
+from models.training.language import NextTokenLoss, block_loss, optimizers, sinks
+from models.training.loop import TOKENS, Stage
+from models.training.ranks import Ranks
 from models.training.sampling import MAX_WINDOWS, OVERLAP, Sampler
 from models.training.targets import Targets
 
@@ -186,59 +190,83 @@ def losses(batch: Batch, found: Read) -> dict[str, Tensor]:
     return out
 
 
-def train_levels(
+SHAPES = ((512, 8), (256, 16))
+"""Length and number of windows, in turn: long documents, then short ones."""
+DEV_BATCHES = 12
+"""Drawn once from the dev documents, the same ones at every validation."""
+REMEMBER_EVERY = 4
+"""In every so many-th step the windows of a document carry what the levels made of those before, which costs a second pass."""
+
+
+def levels_stage(
     model: TextModel,
     documents: Sequence[Document],
+    dev: Sequence[Document],
     targets: Targets,
-    n_steps: int,
+    steps: int,
     seed: int,
-    tell: Callable[[str], None],
+    ranks: Ranks,
     compiled: bool = True,
-    trunk_rate: float = 4e-4,
-    above_rate: float = 1.5e-3,
-    shares: dict[str, float] | None = None,
-) -> None:
-    """Train everything, in place."""
-    torch.manual_seed(seed + 1)
-    sampler = Sampler(documents, seed + 1, shares)
-    trunk_steps = optimizers(model.trunk, trunk_rate)
+) -> Stage:
+    """Stage two: everything but the word table is trained, in place."""
+    device, rng = ranks.device, np.random.default_rng(ranks.seed(seed + 1))
+    sampler, dev_sampler, n_sinks = Sampler(documents, rng), Sampler(dev, np.random.default_rng(0)), model.config.n_sinks
+
+    def drawn(source: Sampler, number: int) -> Batch:
+        length, n_windows = SHAPES[number % 2]
+        return collate(source.draw(length, n_windows), length, n_windows, targets, n_sinks)
+
+    dev_batches = [drawn(dev_sampler, n) for n in range(DEV_BATCHES)] if ranks.is_first else []
+    model.to(device)
+    matrices, others = optimizers(model.trunk, 4e-4)
     above = [*model.hierarchy.parameters(), *model.heads.parameters()]
-    steps = [*trunk_steps, torch.optim.AdamW(above, lr=above_rate, betas=(0.9, 0.98), weight_decay=0.02)]
-    rates = [o.param_groups[0]["lr"] for o in steps]
+    levels = torch.optim.AdamW(above, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.02)
     run: Callable[..., Tensor] = torch.compile(model.trunk, dynamic=False) if compiled else model.trunk
-    if compiled:
-        NextTokenLoss.block = staticmethod(torch.compile(block_loss, dynamic=True))
-    means: dict[str, float] = {}
-    model.train()
-    n_sinks = model.config.n_sinks
-    nothing = {length: torch.zeros(n, n_sinks - 2, model.config.width) for length, n in ((512, 8), (256, 16))}
-    began = time.time()
-    for step in range(n_steps):
-        length, n_windows = (512, 8) if step % 2 == 0 else (256, 16)
-        batch = collate(sampler.draw(length, n_windows), length, n_windows, targets, n_sinks)
-        memory = nothing[length]
-        if step % 4 == 0 and (batch.before >= 0).any():
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                first = run(batch.ids, memory)
+    NextTokenLoss.block = staticmethod(torch.compile(block_loss, dynamic=True) if compiled else block_loss)
+
+    def all_losses(batch: Batch, trunk: Callable[..., Tensor], dropout: float, remembers: bool) -> dict[str, Tensor]:
+        memory = torch.zeros(len(batch.ids), n_sinks - MARKS, model.config.width, device=device)
+        if remembers and (batch.before >= 0).any():
             with torch.no_grad():
-                found = read(model, batch, first)
+                with torch.autocast(device.type, torch.bfloat16):
+                    first = trunk(batch.ids, memory)
+                with device:
+                    found = read(model, batch, first)
             memory = memory_of(model, batch, found)
-        with torch.autocast("cpu", torch.bfloat16):
-            hidden = run(batch.ids, memory)
-        target_is_new = batch.is_new[:, 1:]
-        language = NextTokenLoss.apply(
-            hidden[:, :-1][target_is_new].to(torch.bfloat16), model.trunk.embedding.weight, batch.ids[:, 1:][target_is_new]
-        )
-        parts = losses(batch, read(model, batch, hidden, dropout=0.15))
-        total = language + sum(WEIGHTS[name] * part for name, part in parts.items())
-        total.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, rate in zip(steps, rates):
-            optimizer.param_groups[0]["lr"] = rate * warm_then_fall(step / n_steps)
-            optimizer.step()
-            optimizer.zero_grad()
-        for name, part in {"language": language, **parts}.items():
-            means[name] = 0.95 * means.get(name, part.item()) + 0.05 * part.item()
-        if (step + 1) % 25 == 0:
-            tell(f"levels step {step + 1} of {n_steps} {(time.time() - began) / (step + 1):.2f} s a step " + " ".join(f"{k} {v:.3f}" for k, v in means.items()))
-    model.eval()
+        with torch.autocast(device.type, torch.bfloat16):
+            hidden = trunk(batch.ids, memory)
+        is_new = batch.is_new[:, 1:]
+        rows, wanted = hidden[:, :-1][is_new].to(torch.bfloat16), batch.ids[:, 1:][is_new]
+        with device:  # what is made along the way is made there
+            parts = losses(batch, read(model, batch, hidden, dropout))
+        return {"language": NextTokenLoss.apply(rows, model.trunk.embedding.weight, wanted), **parts}
+
+    def total(parts: dict[str, Tensor]) -> Tensor:
+        return parts["language"] + sum(WEIGHTS[name] * part for name, part in parts.items() if name != "language")
+
+    def step(number: int) -> dict[str, float]:
+        batch = on(drawn(sampler, number), device)
+        parts = all_losses(batch, run, 0.15, number % REMEMBER_EVERY == 0)
+        total(parts).backward()
+        return {name: part.item() for name, part in parts.items()} | {TOKENS: float(batch.is_new.sum())}
+
+    def validate() -> dict[str, float]:
+        found: dict[str, list[float]] = {}
+        for batch in dev_batches:
+            parts = all_losses(on(batch, device), model.trunk, 0.0, True)
+            for name, part in (parts | {"all": total(parts)}).items():
+                found.setdefault(name, []).append(part.item())
+        return {name: float(np.mean(values)) for name, values in found.items()}
+
+    steppers: dict[str, torch.optim.Optimizer] = {"matrices": matrices, "others": others, "levels": levels}
+    units = {
+        "language": "nats per token", "shift": "nats per unit", "topic": "nats per unit", "document": "nats per session",
+        "meaning": "1 - cosine with the teacher", "likeness": "squared difference of cosines", "all": "nats, weighted sum",
+    }  # fmt: skip
+    return Stage("levels", {"model": model}, steppers, step, validate, "all", steps, rng, seed + 1, units=units)
+
+
+def on(batch: Batch, device: torch.device) -> Batch:
+    """The batch with its tensors on a device."""
+    moved: dict[str, Any] = {f.name: v.to(device) for f in fields(batch) if isinstance(v := getattr(batch, f.name), Tensor)}
+    return replace(batch, **moved)

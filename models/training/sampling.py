@@ -50,16 +50,15 @@ def segments(document: Document) -> list[tuple[Unit, ...]]:
 class Sampler:
     """Draws documents by set, then by chance."""
 
-    def __init__(self, documents: Sequence[Document], seed: int, shares: dict[str, float] | None = None):
-        self.rng = np.random.default_rng(seed)
+    def __init__(self, documents: Sequence[Document], rng: np.random.Generator):
+        self.rng = rng
         self.by_source: dict[str, list[Document]] = {}
         for document in documents:
             if document.units:
                 self.by_source.setdefault(document.source, []).append(document)
         self.joined = [s for s in JOINED if s in self.by_source]
-        wanted = shares or SHARES
-        self.sources = [s for s in wanted if s in self.by_source or (s == "joined" and self.joined)]
-        weights = np.array([wanted[s] for s in self.sources])
+        self.sources = [s for s in SHARES if s in self.by_source or (s == "joined" and self.joined)]
+        weights = np.array([SHARES[s] for s in self.sources])
         self.weights = weights / weights.sum()
 
     def document(self) -> Document:

