@@ -31,7 +31,9 @@ UTTERANCES = (
 
 def small_checkpoint(calibration: Calibration | None = None) -> Checkpoint:
     torch.manual_seed(7)
-    model = TextModel(CONFIG).eval().requires_grad_(False)
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    model = TextModel(CONFIG, [*letters, *(f"##{letter}" for letter in letters)]).eval().requires_grad_(False)
+    model.words.fill(torch.randn(2 * len(letters), CONFIG.word_width))
     for p in model.trunk.parameters():
         p.data *= 1.5 if p.ndim == 2 else 1
     return Checkpoint(
