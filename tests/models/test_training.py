@@ -8,17 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.checkpoint import TextModel
+from models.checkpoint import Checkpoint
 from models.heads import session_logits
 from models.tokenizer import CHAT, SINK, TEXT
 from models.training import calibrate
-from models.training.calibrate import ListeningWalk, Played, calibration_error, fit_platt, fit_temperature, segmentation
+from models.training.calibrate import ListeningWalk, Played, calibration_error, fit_platt, segmentation
 from models.training.data import Document, Unit, chat_document, text_document
 from models.training.language import NextTokenLoss, crops, fresh_trunk, language_stage, nats_per_token, sinks
 from models.training.loop import Stage, StoppedError, train
-from models.training.multitask import collate, levels_stage, losses, read, with_unknown_names
+from models.training.multitask import collate, levels_stage, losses, memory_of, read
 from models.training.progress import Teller
 from models.training.ranks import Ranks
+from models.training.sampling import Sampler, segments, with_unknown_names
+from models.training.targets import Targets, words_of
 from tests.models.small_stage import ask_at, equal, files, weights
 from tests.models.small_text_model import CONFIG, UTTERANCES, small_checkpoint, small_model
 
@@ -64,7 +66,9 @@ def small_levels_stage() -> Stage:
     chat = [chat_document("sgd_multi", dialogue() | {"name": str(n)}, tokenizer, {"Flights": 0, "Restaurants": 1}) for n in range(3)]
     parts = ["One two. Three four.", "Five six.", "Seven eight. Nine."] * 20
     text = [text_document("wiki300", "x", parts, "\n\n", [0, 2, 30], [3] * len(parts), tokenizer)]
-    return levels_stage(TextModel(CONFIG), [*chat, *text], [*chat, *text], 4, 5, Ranks(), compiled=False)
+    loaded = small_checkpoint()
+    model = loaded.model.requires_grad_(True)
+    return levels_stage(model, [*chat, *text], [*chat, *text], targets_of(loaded), 4, 5, Ranks(), compiled=False)
 
 
 @pytest.mark.parametrize("build", [small_language_stage, small_levels_stage])
@@ -98,6 +102,10 @@ def test_dev_nats_are_those_of_the_plain_loss():
     assert found == pytest.approx(total / count, rel=0.01), "half precision against single"
 
 
+def targets_of(loaded: Checkpoint, meanings: dict | None = None) -> Targets:
+    return Targets(loaded.model.words, loaded.tokenizer, meanings or {})
+
+
 def dialogue():
     turns = [{"role": speaker, "text": text} for speaker, text in UTTERANCES]
     return {"name": "d", "turns": turns, "seg_end": [0, 0, 0, 1, 0, 0, 0, 0, 0, 0], "topic": ["Flights"] * 4 + ["Restaurants"] * 6}
@@ -125,24 +133,25 @@ def test_training_and_streaming_give_the_same_logits():
     loaded = small_checkpoint()
     model = small_model(checkpoint=loaded)
     d = chat_document("sgd_multi", dialogue(), loaded.tokenizer, {})
-    batch = collate([(d, 0)], 512, 1)
+    batch = collate([(d, 0)], 512, 1, targets_of(loaded), CONFIG.n_sinks)
     with torch.no_grad():
         wanted = read(loaded.model, batch, loaded.model.trunk(batch.ids))
     played = Played("sgd_multi", [t for _, t in UTTERANCES], [s for s, _ in UTTERANCES], [0] * 10, [], [None] * 10)
     model.settings = type(model.settings)()  # a window of 512, as in training
     calibrate.play(model, [played], lambda line: None)
-    assert torch.allclose(torch.tensor([logit for _, logit in played.shifts]), wanted.shift[0, 1:], atol=1e-4)
-    assert torch.allclose(torch.tensor([topic for _, topic in played.topics]), wanted.topic[0], atol=1e-4)
+    assert torch.allclose(torch.tensor([logit for _, logit in played.shifts]), wanted.shift[0, 1:], atol=2e-3)  # sessions keep half precision
+    assert torch.allclose(torch.tensor([topic for _, topic, _ in played.topics]), wanted.topic[0], atol=2e-3)
     whole = session_logits(wanted.document[0], torch.softmax(wanted.topic[0], -1).mean(0))
-    assert torch.allclose(torch.tensor(played.document), whole, atol=1e-4)
+    assert torch.allclose(torch.tensor(played.document[0]), whole, atol=1e-3)
     assert not isinstance(model.walk, ListeningWalk)
 
 
 def test_unknown_truths_cost_nothing():
     d = Document("x", "x", "chat", tuple(Unit((6 + n % 2, 99, 100 + n), 6 + n % 2) for n in range(5)))
-    batch = collate([(d, 0)], 256, 1)
-    found = read(small_checkpoint().model, batch, torch.randn(1, 256, 64))
-    assert set(losses(batch, found)) <= {"continue"}
+    loaded = small_checkpoint()
+    batch = collate([(d, 0)], 256, 1, targets_of(loaded), CONFIG.n_sinks)
+    found = read(loaded.model, batch, torch.randn(1, 256, 64))
+    assert losses(batch, found) == {}
 
 
 def test_scores_are_those_of_the_definitions():
@@ -163,9 +172,58 @@ def test_fits_recover_what_bent_the_probabilities():
     t, b = fit_platt((logits * 3 + 1.5).tolist(), truths, [1.0] * 20_000)
     assert t == pytest.approx(3, rel=0.05)
     assert b == pytest.approx(-0.5, abs=0.1)
-    classes = torch.randn(5000, 4, generator=generator)
-    drawn = torch.multinomial(torch.softmax(classes, -1), 1, generator=generator)[:, 0]
-    assert fit_temperature((classes * 2).tolist(), drawn.tolist(), [1.0] * 5000) == pytest.approx(2, rel=0.15)
     p = torch.sigmoid(logits)
     assert calibration_error(p.tolist(), [bool(x) for x in truths]) < 0.015
     assert calibration_error([0.9] * 100, [True, False] * 50) == pytest.approx(0.4, abs=0.05)
+
+
+def test_what_the_teacher_says_is_learned_where_it_was_asked():
+    loaded = small_checkpoint()
+    d = chat_document("sgd_multi", dialogue(), loaded.tokenizer, {})
+    said = {words_of(u): F.normalize(torch.randn(CONFIG.word_width), dim=0).numpy() for u in d.units if words_of(u)}
+    documents = [(d, 0)] * 2
+    model, batch = loaded.model.train().requires_grad_(True), collate(documents, 256, 2, targets_of(loaded, said), CONFIG.n_sinks)
+    optimizer, seen = torch.optim.Adam(model.hierarchy.parameters(), lr=1e-2), []
+    hidden = torch.randn(2, 256, CONFIG.width)
+    for _ in range(40):
+        parts = losses(batch, read(model, batch, hidden))
+        optimizer.zero_grad()
+        (parts["meaning"] + parts["likeness"]).backward()
+        optimizer.step()
+        seen.append(parts["meaning"].item())
+    assert seen[-1] < seen[0] / 3
+    unasked = collate(documents, 256, 2, targets_of(loaded), CONFIG.n_sinks)
+    assert "meaning" not in losses(unasked, read(model, unasked, hidden))
+
+
+def test_a_window_remembers_the_units_before_it_and_the_first_window_nothing():
+    loaded = small_checkpoint()
+    model = loaded.model
+    for layer in model.hierarchy.remember:
+        torch.nn.init.normal_(layer.weight)
+    text = " ".join(f"Sentence number {n} speaks of harbours and boats." for n in range(80))
+    d = text_document("x", "x", [text], "\n\n", None, [], loaded.tokenizer)
+    batch = collate([(d, 0)], 256, 4, targets_of(loaded), CONFIG.n_sinks)
+    assert batch.before.tolist()[0] == -1
+    assert (batch.before[1:] > 0).all()
+    with torch.no_grad():
+        found = read(model, batch, model.trunk(batch.ids))
+        memory = memory_of(model, batch, found)
+    assert (memory[0] == 0).all()
+    w = 2
+    last = int(batch.before[w])
+    first_new = int(batch.unit[w][batch.is_new[w]][0])
+    assert first_new == last + 1, "a unit that the window finishes is not remembered yet"
+    assert torch.equal(memory[w], model.hierarchy.memory(*found.remembered[last][:, None].unbind(0))[0])
+
+
+def test_joined_talk_starts_a_topic_where_its_parts_meet_and_nowhere_else():
+    loaded = small_checkpoint()
+    d = chat_document("sgd_multi", dialogue(), loaded.tokenizer, {})
+    assert [len(part) for part in segments(d)] == [4, 6]
+    joined = Sampler([d], np.random.default_rng(0))._join()
+    starts = [n for n, unit in enumerate(joined.units) if unit.starts_topic]
+    assert starts
+    for first, last in zip([0, *starts], [*starts, len(joined.units)]):
+        part = tuple(replace(u, starts_topic=0) for u in joined.units[first:last])
+        assert part in [tuple(replace(u, starts_topic=0) for u in s) for s in segments(d)]
