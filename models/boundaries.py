@@ -88,7 +88,7 @@ class Context:
     capitals: int = 0
     """Words with a capital among `counted`: old ones fade."""
     marks: int = 0
-    """Words with a punctuation mark at their end, likewise."""
+    """Words with a punctuation mark at an end, likewise."""
     counted: int = 0
     """Words that begin with a letter."""
     small: int = 2
@@ -123,7 +123,7 @@ def rule(before: str, gap: int, indent: int, word: str, second: str | None, cont
         return PARAGRAPH
     last = before[-1]
     if gap == SPACE and word[0].islower() and (last.isalpha() or last == ",") and word != context.marker and not word.startswith(LINKS):
-        return None if is_bare(context) and not is_foreign(context) else NONE
+        return None if is_bare(context) and context.english * 6 >= context.small else NONE  # the net knows English
     if gap == NOTHING:
         return _judge_joined(before, word)
     if word in LONE and gap == SPACE:
@@ -190,7 +190,7 @@ def _judge_full_stop(before: str, word: str, context: Context) -> Verdict | None
 
 def has_capitals(context: Context) -> bool:
     """The text writes capitals: one word in twenty has one."""
-    return context.capitals * 20 >= context.counted
+    return (context.capitals + 1) * 20 >= context.counted + 2
 
 
 def is_bare(context: Context) -> bool:
@@ -207,7 +207,7 @@ def advance(context: Context, before: str, gap: int, word: str, begins: bool) ->
     """The context after a word; `begins` when a boundary was found before it."""
     line = min(999, (0 if gap >= LINE else context.line + (gap == SPACE)) + len(word))
     capitals, marks, counted, small, english = context.capitals, context.marks, context.counted, context.small, context.english
-    if not word[-1].isalnum():
+    if not (word[-1].isalnum() and word[0].isalnum()):
         marks += 1
     if word[0].isalpha():
         counted += 1

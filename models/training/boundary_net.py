@@ -23,7 +23,7 @@ SIZES = (12_000, 2_000, 150, 100)
 COPIES = (("as it is", 0.2), ("small letters", 0.1), ("no marks", 0.1), ("bare", 0.4), ("ends without marks", 0.2))
 """How often a document is read in which form."""
 
-EPOCHS, BATCH, RATE, LONGEST = 2, 1024, 0.003, 1500
+EPOCHS, BATCH, RATE, LONGEST = 1, 1024, 0.003, 1500
 """Passes, gaps a step, Adam's first step size, words of a document's part."""
 
 MOST_WORDS = 40
@@ -123,7 +123,7 @@ class Corpus:
 
     def batches(self, random: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """One pass over all parts, shuffled within sixty."""
-        forms, shares = zip(*COPIES)
+        forms, shares = [form for form, _ in COPIES], [share for _, share in COPIES]
         order = random.permutation(len(self.parts))
         for start in range(0, len(order), 60):
             copies = [self.copy(self.parts[i], str(random.choice(forms, p=shares)), random) for i in order[start : start + 60]]

@@ -37,7 +37,8 @@ def pieces_of(text: str) -> list[str]:
 
 def breaks_of(pieces: Sequence[str]) -> list[Break]:
     """Sentence boundaries of a session."""
-    state, found = ReaderState(), []
+    state = ReaderState()
+    found: list[Break] = []
     for position, piece in enumerate(pieces):
         state, reading = read(state, piece, position, NoTokens())
         found += reading.breaks
