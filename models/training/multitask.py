@@ -246,7 +246,7 @@ def levels_stage(
 
     def step(number: int) -> dict[str, float]:
         batch = on(drawn(sampler, number), device)
-        parts = all_losses(batch, run, 0.15, number % REMEMBER_EVERY == 0)
+        parts = all_losses(batch, run, 0.2, number % REMEMBER_EVERY == 0)
         total(parts).backward()
         return {name: part.item() for name, part in parts.items()} | {TOKENS: float(batch.is_new.sum())}
 

@@ -14,7 +14,7 @@ from models.tokenizer import N_SPEAKERS, SPEAKER_0
 from models.training.data import Document, Unit
 
 SHARES = {
-    "dialseg711": 0.09, "superdialseg": 0.10, "tiage": 0.11, "sgd_multi": 0.14, "qmsum_meetings": 0.03, "mts_dialog": 0.09, "visits": 0.06,
+    "dialseg711": 0.11, "superdialseg": 0.13, "tiage": 0.13, "sgd_multi": 0.16, "qmsum_meetings": 0.03, "mts_dialog": 0.09, "visits": 0.06,
     "aci_bench": 0.01, "wiki300": 0.12, "peps": 0.03, "standardebooks": 0.02, "visits as text": 0.05, "notes": 0.05, "aci notes": 0.02,
     "qmsum_meetings as text": 0.02, "sgd_multi as text": 0.03, "joined": 0.12,
 }  # fmt: skip

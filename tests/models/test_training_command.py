@@ -16,7 +16,7 @@ from models.training import inputs, rolling
 from models.training.__main__ import left_out, main, parser
 from models.training.data import CHAT_SETS, language_stream
 from models.training.inputs import FILES
-from models.training.multitask import SHARES
+from models.training.sampling import SHARES
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = "The harbour lay still under the morning fog and nobody walked down to the pier. "
