@@ -6,6 +6,7 @@ through torchrun, one process each. docs/training.md tells how to repeat, stop a
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -37,11 +38,11 @@ THIN = 20
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m models.training", description=(__doc__ or "").splitlines()[0])
+    p = argparse.ArgumentParser(prog="python -m models.training", description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     p.add_argument("--data", type=Path, required=True, help="folder with plain/, text/ and chat/")
     p.add_argument("--out", type=Path, required=True, help="folder of the checkpoint to write")
-    p.add_argument("--run", type=Path, default=Path(".training"), help="folder of training checkpoints, milestones and curves [.training]")
-    p.add_argument("--resume", action="store_true", help="go on with the run in --run, to the bit as if it had not stopped")
+    p.add_argument("--run-folder", type=Path, default=Path(".training"), help="folder of training checkpoints, milestones and curves [.training]")
+    p.add_argument("--resume", action="store_true", help="go on with the run in --run-folder, to the bit as if it had not stopped")
     p.add_argument("--steps-language", type=_count, default=4000, metavar="N", help="steps of stage one [4000]")
     p.add_argument("--steps-levels", type=_count, default=2000, metavar="N", help="steps of stage two [2000]")
     p.add_argument("--seed", type=int, default=0, help="the same seed, steps and data give the same run [0]")
@@ -123,23 +124,23 @@ def trained(a: argparse.Namespace, tokenizer: WordTokenizer, ranks: Ranks, tell:
     # 1. the trunk, as a language model
     if a.trunk:
         trunk.load_state_dict(weights_of(a.trunk, "trunk"))
-    elif made := loop.finished(a.run, "language", a.steps_language, tell):
+    elif made := loop.finished(a.run_folder, "language", a.steps_language, tell):
         state.load_modules({"trunk": trunk}, made.modules)
     else:
         tell("reading the texts")
         streams = {split: dict(zip((TEXT, CHAT), language_stream(a.data, tokenizer, split, a.seed))) for split in ("train", "dev")}
         stage = language_stage(trunk, streams["train"], streams["dev"], a.steps_language, a.seed, ranks, compiled=not a.eager)
-        loop.train(replace(stage, **every), a.run, ranks, tell)
+        loop.train(replace(stage, **every), a.run_folder, ranks, tell)
 
     # 2. the levels and heads
-    if made := loop.finished(a.run, "levels", a.steps_levels, tell):
+    if made := loop.finished(a.run_folder, "levels", a.steps_levels, tell):
         state.load_modules({"model": model}, made.modules)
     else:
         tell("reading the documents")
         without = left_out(a.without)
         documents, dev = (documents_of(a.data, tokenizer, split, without) for split in ("train", "dev"))
         stage = levels_stage(model, documents, dev, a.steps_levels, a.seed, ranks, compiled=not a.eager)
-        loop.train(replace(stage, **every), a.run, ranks, tell)
+        loop.train(replace(stage, **every), a.run_folder, ranks, tell)
     return model
 
 
@@ -153,7 +154,7 @@ def finish(a: argparse.Namespace, model: TextModel, tokenizer: WordTokenizer, te
     figures = calibrate.figures(played[1::2], calibration, LABELS)
     language = calibrate.language_figures(running, a.data, 400_000)
     run = {
-        "parameters": sum(p.numel() for p in model.parameters()), "seed": a.seed, "sgd_limit": SGD_LIMIT, "history": a.history,
+        "parameters": sum(p.numel() for p in model.parameters()), "seed": a.seed, "sgd_limit": SGD_LIMIT, "history": a.history, "without": a.without,
         "command": f"python -m models.training --steps-language {a.steps_language} --steps-levels {a.steps_levels}"
         + (f" --without {a.without}" if a.without else ""),
     }  # fmt: skip
@@ -178,19 +179,24 @@ def main(arguments: list[str] | None = None) -> int:
         starter = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={torch.cuda.device_count()}", "-m", "models.training"]
         os.execv(sys.executable, [sys.executable, *starter, *arguments])
     _repeat_exactly(a)
+    compiler = os.environ.get("CXX", "g++")
+    no_compiler = not a.eager and shutil.which(compiler) is None
+    a.eager = a.eager or no_compiler
     ranks, tell = Ranks(), Teller()
-    go_on = f"go on with the same command and --resume (run folder {a.run})"
+    go_on = f"go on with the same command and --resume (run folder {a.run_folder})"
     try:
         left_out(a.without)
         hashes = inputs.data_hashes(a.data)
         ranks = join(a.device, os.environ)
         tell = Teller(silent=not ranks.is_first)
         if ranks.is_first:
-            inputs.begin(a.run, settings_of(a, ranks, hashes), a.resume)
+            inputs.begin(a.run_folder, settings_of(a, ranks, hashes), a.resume)
         ranks.wait()
-        if a.resume and not rolling.holds_a_run(a.run):
-            tell(f"{a.run} has no training checkpoint yet: from the first step")
-        tokenizer = tokenizer_of(a.tokenizer, a.data, a.run, ranks)
+        if no_compiler:
+            tell(f"no C++ compiler ({compiler}): training is not compiled and takes twice as long; install one, or name it in CXX")
+        if a.resume and not rolling.holds_a_run(a.run_folder):
+            tell(f"{a.run_folder} has no training checkpoint yet: from the first step")
+        tokenizer = tokenizer_of(a.tokenizer, a.data, a.run_folder, ranks)
         model = trained(a, tokenizer, ranks, tell)
         if ranks.is_first:
             finish(a, model, tokenizer, tell)

@@ -42,14 +42,14 @@ def begin(run: Path, settings: Mapping[str, Any], resume: bool) -> None:
     path = run / "settings.json"
     if not resume:
         if rolling.holds_a_run(run):
-            raise ModelConfigError(f"--run {run} holds a run already; go on with it (--resume), or name another folder")
+            raise ModelConfigError(f"--run-folder {run} holds a run already; go on with it (--resume), or name another folder")
         run.mkdir(parents=True, exist_ok=True)
         sealed.write_file(path, sealed.as_json(settings))
         return
     try:
         before = dict(json.loads(path.read_bytes()))
     except OSError as problem:
-        raise ModelConfigError(f"--resume: {path} is not there ({problem.strerror}); name the run's folder with --run, or start without") from problem
+        raise ModelConfigError(f"--resume: {path} is not there ({problem.strerror}); name the run's folder with --run-folder, or start without") from problem
     except (ValueError, TypeError) as problem:
         raise ModelConfigError(f"--resume: {path} is not readable ({problem}); restore it, or start anew") from problem
     now = json.loads(sealed.as_json(settings))

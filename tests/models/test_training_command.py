@@ -62,7 +62,7 @@ def told(capsys, *arguments: str) -> tuple[int, str]:
 
 
 def test_a_folder_that_is_not_there_or_laid_out_otherwise_is_refused_with_what_was_seen(data, tmp_path, capsys):
-    run = ("--out", str(tmp_path / "out"), "--run", str(tmp_path / "run"), "--device", "cpu")
+    run = ("--out", str(tmp_path / "out"), "--run-folder", str(tmp_path / "run"), "--device", "cpu")
     status, said = told(capsys, "--data", str(tmp_path / "nowhere"), *run)
     assert status == 2
     assert "nowhere: is not there; wanted a folder with plain/, text/, chat/" in said
@@ -120,7 +120,7 @@ def test_data_that_changed_is_named_by_its_file(data):
 def test_interrupted_it_saves_says_how_to_go_on_and_goes_on(data, tmp_path):
     """The command as a user runs it; Ctrl-C is a SIGINT to the process that `strata train` became."""
     command = [
-        sys.executable, "-m", "deploy.cli", "train", "--data", str(data), "--out", str(tmp_path / "out"), "--run", str(tmp_path / "run"),
+        sys.executable, "-m", "deploy.cli", "train", "--data", str(data), "--out", str(tmp_path / "out"), "--run-folder", str(tmp_path / "run"),
         "--steps-language", "500", "--device", "cpu", "--eager",
     ]  # fmt: skip
     environ = os.environ | {"COLUMNS": "200"}
