@@ -1,58 +1,59 @@
 """The trunk over caches: prefill and decode, for many sessions at once, with bits that no batch can change.
 
-Knows rows, blocks and buckets; leaves windows and sessions to transformer.py.
+Knows the arithmetic of a step and its threads; leaves rows and batches to step_layout.py, windows and sessions to transformer.py.
 Next: models/hierarchy.py
 """
 
+import os
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
+from typing import TypeVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.attention import BUCKET, bucket_of, rotary_tables, rotate
-from models.config import ModelConfig
-from models.kv_cache import KVCache
-from models.row_blocks import ROWS, RowBlocks, equal_attention_sizes
+from models.attention import BUCKET, rotary_tables
+from models.config import MARKS, ModelConfig
+from models.row_blocks import BATCHED_POSITIONS, BATCHES, ROWS, SIZES, RowBlocks, equal_attention_sizes
+from models.step_layout import Batch, Layout, Run
 from models.trunk import Block, Trunk
 
+__all__ = ["CachedEncoder", "Run", "normal"]
 SURPRISE_ROWS = 128
 """Rows of logits held at a time."""
-
-
-@dataclass(slots=True)
-class Run:
-    """Consecutive new tokens of one session, to be appended to its cache."""
-
-    cache: KVCache
-    ids: Sequence[int]
-    watch: Sequence[int] = ()
-    """Positions among them whose attention over the window, in the last layer, is reported."""
-    attention: dict[int, Tensor] = field(default_factory=dict)
-    """position -> (position + 1,), mean over heads; set by encode."""
+SHARED_ROWS = 48
+"""Rows from which a step is shared among threads: with fewer, one is as fast."""
+T = TypeVar("T")
 
 
 class CachedEncoder:
     """The trunk over caches: prefill and decode are the same call, runs of any length of many sessions at once.
 
-    A token's hidden state depends, bit for bit, on its window alone: linear layers run on blocks of rows, and attention on groups of
-    query positions, whose sizes were found to give equal bits on this machine (row_blocks.py); keys are read in lengths that the
-    position alone decides. Needs one intra-op thread.
+    A token's hidden state depends, bit for bit, on its window alone: linear layers run on blocks of rows, and attention on batches of
+    sessions and groups of query positions, whose sizes were found to give equal bits on this machine (row_blocks.py); keys are read in
+    lengths that the position alone decides. Needs one intra-op thread: its own threads share the sessions among them.
     """
 
-    def __init__(self, trunk: Trunk):
+    def __init__(self, trunk: Trunk, n_threads: int | None = None, product_type: torch.dtype = torch.float32):
+        """n_threads: how many share a step; None takes two where the process has two cores.
+
+        product_type: of the numbers in the layers' matrix products; bfloat16 is faster on processors that multiply it.
+        """
         self.config = trunk.config
         self.embedding = trunk.embedding.weight.detach().clone().contiguous()
         self.unembedding = RowBlocks(self.embedding.t().contiguous())
         self.norm = trunk.norm.weight.detach().clone()
-        self.cos, self.sin = (
-            table[:, None] for table in rotary_tables(self.config.max_positions, self.config.head_size, self.config.rope_base)
-        )
-        self.layers = [_Layer(block, self.config) for block in trunk.blocks]  # type: ignore[arg-type]
+        tables = rotary_tables(self.config.max_positions, self.config.head_size, self.config.rope_base)
+        self.turns = torch.complex(*tables)[:, None]
+        """A rotation by position is a product of complex numbers: one operation for nine."""
+        self.layers = [_Layer(block, self.config, product_type) for block in trunk.blocks]  # type: ignore[arg-type]
         self.attention_sizes = equal_attention_sizes(self.config)
+        self.n_threads = n_threads or min(2, len(os.sched_getaffinity(0)))
+        self.threads = ThreadPoolExecutor(max(1, self.n_threads - 1), "trunk", torch.set_num_threads, (1,))
+        self.scratches = [_Scratch(self.config) for _ in range(self.n_threads)]
 
     @torch.inference_mode()
     def encode(self, runs: Sequence[Run]) -> list[Tensor]:
@@ -60,65 +61,64 @@ class CachedEncoder:
 
         Each cache may stand in one run only. On an exception the caches of the runs are no longer valid.
         """
-        layout = _Layout(runs, self.config, self.attention_sizes)
-        for run in runs:
-            run.cache.reserve(run.cache.length + len(run.ids))
+        shares = _shares([len(run.ids) for run in runs], self.n_threads)
+        found = self._together([partial(self._encode, [runs[n] for n in share], thread) for thread, share in enumerate(shares)])
+        hidden = [torch.empty(0)] * len(runs)
+        for share, parts in zip(shares, found):
+            for number, part in zip(share, parts):
+                hidden[number] = part
+        return hidden
+
+    def _together(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
+        """The tasks' results, in order; the caller takes part. All have ended when it returns or raises."""
+        others = [self.threads.submit(task) for task in tasks[1:]]
+        try:
+            return [*(task() for task in tasks[:1]), *(other.result() for other in others)]
+        finally:
+            wait(others)
+
+    @torch.inference_mode()
+    def _encode(self, runs: Sequence[Run], thread: int) -> list[Tensor]:
+        """One thread's share of a step."""
+        c = self.config
+        layout = Layout(runs, c, self.attention_sizes)
         x = F.embedding(layout.ids, self.embedding)  # (R, C), R a multiple of 8
-        cos, sin = self.cos[layout.positions], self.sin[layout.positions]  # (R, 1, D / 2)
+        for run, first in zip(runs, layout.first_rows):
+            self._remember(run, x[first : first + len(run.ids)])
+            run.cache.reserve(run.cache.length + len(run.ids))
+        step = _Step(layout, self.turns[layout.positions], self.scratches[thread], c)
         for number, layer in enumerate(self.layers):
-            x = self._layer(number, layer, x, cos, sin, layout)
+            step.layer(number, layer, x)
         for run in runs:
             run.cache.window += array("H", run.ids).tobytes()
         hidden = normal(x) * self.norm
         return [hidden[first : first + len(run.ids)] for run, first in zip(runs, layout.first_rows)]
 
-    def _layer(self, number: int, layer: "_Layer", x: Tensor, cos: Tensor, sin: Tensor, layout: "_Layout") -> Tensor:
-        c = self.config
-        R, n_queries_keys = x.shape[0], c.n_heads + c.n_kv_heads
-        qkv = layer.qkv(normal(x)).view(R, n_queries_keys + c.n_kv_heads, c.head_size)
-        qk = rotate(qkv[:, :n_queries_keys], cos, sin)
-        keys, values = qk[:, c.n_heads :], qkv[:, n_queries_keys:]
-        for run, first in zip(layout.runs, layout.first_rows):
-            last = first + len(run.ids)
-            run.cache.write(number, run.cache.length, keys[first:last], values[first:last])
-        queries = qk[:, : c.n_heads].reshape(R * c.n_heads, c.head_size)
-        y = self._attend(number, queries, layout)
-        x = x + layer.output(y.view(R, c.width))
-        gate, up = layer.gate_up(normal(x)).chunk(2, dim=-1)
-        return x + layer.down((F.silu(gate) * up).contiguous())
+    def _remember(self, run: Run, rows: Tensor) -> None:
+        """Add the run's memory to the embeddings of the sinks it holds."""
+        first, stop = max(run.cache.length, MARKS), min(run.cache.length + len(run.ids), self.config.n_sinks)
+        if first < stop and run.memory is not None:
+            rows[first - run.cache.length : stop - run.cache.length] += run.memory[first - MARKS : stop - MARKS]
 
-    def _attend(self, number: int, queries: Tensor, layout: "_Layout") -> Tensor:
-        """queries: (R * H, D). Returns (R * H, D)."""
-        c = self.config
-        gathered = queries[layout.query_rows]  # (attention rows, D), a group of rows per job
-        outputs = torch.empty_like(gathered)
-        for bucket in layout.buckets:
-            scores = torch.empty(bucket.stop - bucket.start, bucket.keys)
-            here, there = gathered[bucket.start : bucket.stop], outputs[bucket.start : bucket.stop]
-            pairs = [job.cache.read(number, bucket.keys) for job in bucket.jobs]
-            for (keys, _), query, score in zip(pairs, bucket.parts(here), bucket.parts(scores)):
-                torch.bmm(query, keys, out=score)
-            weights = torch.softmax(scores.add_(bucket.mask), dim=-1)
-            for (_, values), weight, output in zip(pairs, bucket.parts(weights), bucket.parts(there)):
-                torch.bmm(weight, values, out=output)
-            if number == c.n_layers - 1:
-                for run, rows, position in bucket.watched:
-                    run.attention[position] = weights[rows].mean(dim=0)[: position + 1].clone()
-        return outputs[layout.output_rows]
-
-    @torch.inference_mode()
     def nats(self, hidden: Tensor, targets: Sequence[int]) -> list[float]:
         """Negative log-likelihood of each row's next token, nats. hidden: float32 (N, C)."""
-        losses: list[float] = []
-        for first in range(0, len(targets), SURPRISE_ROWS):
-            wanted = torch.tensor(targets[first : first + SURPRISE_ROWS])
-            n = len(wanted)
+        rows = max(SHARED_ROWS, min(SURPRISE_ROWS, -(-len(targets) // self.n_threads)))
+        parts = list(zip(hidden.split(rows), (targets[at : at + rows] for at in range(0, len(targets), rows))))
+        n_shares = min(self.n_threads, len(parts))
+        found = self._together([partial(self._nats, parts[n::n_shares]) for n in range(n_shares)])
+        return [loss for n in range(len(parts)) for loss in found[n % n_shares][n // n_shares]]
+
+    @torch.inference_mode()
+    def _nats(self, parts: Iterable[tuple[Tensor, Sequence[int]]]) -> list[list[float]]:
+        losses = []
+        for hidden, targets in parts:
+            wanted, n = torch.tensor(targets), len(targets)
             rows = torch.zeros(-(-n // ROWS) * ROWS, self.config.width)
-            rows[:n] = hidden[first : first + n]
+            rows[:n] = hidden
             logits = self.unembedding(rows)
             chosen, largest = logits[:n].gather(1, wanted[:, None])[:, 0], logits.amax(dim=-1, keepdim=True)
             total = logits.sub_(largest).clamp_(min=-80).exp_().sum(dim=-1)[:n]  # in place, and no denormals: they are slow
-            losses += (total.double().log() + largest[:n, 0].double() - chosen.double()).tolist()
+            losses.append((total.double().log() + largest[:n, 0].double() - chosen.double()).tolist())
         return losses
 
 
@@ -127,111 +127,125 @@ def normal(x: Tensor) -> Tensor:
     return x * torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + 1e-5)
 
 
-class _Layer:
-    """One block's weights, laid out for blocks of rows, norms and the scale of the queries folded in."""
+def _shares(lengths: Sequence[int], n_threads: int) -> list[list[int]]:
+    """Numbers of the runs each thread takes, with about as many tokens each; one share where there is little to do."""
+    if n_threads == 1 or len(lengths) == 1 or sum(lengths) < SHARED_ROWS:
+        return [list(range(len(lengths)))]
+    shares, tokens = [list[int]() for _ in range(min(n_threads, len(lengths)))], [0] * min(n_threads, len(lengths))
+    for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
+        least = tokens.index(min(tokens))
+        shares[least].append(number)
+        tokens[least] += lengths[number]
+    return shares
 
-    def __init__(self, block: Block, config: ModelConfig):
+
+class _Layer:
+    """One block's weights, laid out for blocks of rows, norms and the scale of the queries folded in.
+
+    In a head of queries or keys, what is rotated together lies together.
+    """
+
+    def __init__(self, block: Block, config: ModelConfig, product_type: torch.dtype):
+        c = config
         qkv = block.qkv.weight.detach() * block.attention_norm.weight.detach()
-        qkv = torch.cat((qkv[: config.width] * config.head_size**-0.5, qkv[config.width :]))
+        queries, keys, values = qkv.split((c.width, c.n_kv_heads * c.head_size, c.n_kv_heads * c.head_size))
+        qkv = torch.cat((_paired(queries * c.head_size**-0.5, c), _paired(keys, c), values))
         gate_up = block.gate_up.weight.detach() * block.feed_norm.weight.detach()
         weights = (qkv, block.output.weight.detach(), gate_up, block.down.weight.detach())
-        self.qkv, self.output, self.gate_up, self.down = (RowBlocks(weight.t().contiguous()) for weight in weights)
+        self.qkv, self.output, self.gate_up, self.down = (RowBlocks(weight.t().contiguous(), product_type) for weight in weights)
 
 
-@dataclass(slots=True)
-class _Job:
-    """Neighbouring query positions of one run against one bucket of its keys."""
-
-    run: Run
-    cache: KVCache
-    position: int
-    n_positions: int
-    row: int
-    """Of the first position, in the linear layers."""
+def _paired(rows: Tensor, config: ModelConfig) -> Tensor:
+    """(heads * D, C) with row D / 2 + n of each head behind its row n."""
+    return rows.view(-1, 2, config.head_size // 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """All jobs of a step with the same number of keys; their attention rows are next to each other, jobs of one position first."""
+class _Scratch:
+    """One thread's memory for keys, values and scores of a batch, in float32."""
 
-    keys: int
-    jobs: list[_Job]
-    n_kv_heads: int
-    group: int
-    start: int
-    stop: int = 0
-    watched: list[tuple[Run, Tensor, int]] = field(default_factory=list)
-    mask: Tensor = field(default_factory=lambda: torch.empty(0))
-    """(rows, keys), 0 or -inf where a key is later than the query."""
+    def __init__(self, config: ModelConfig):
+        self.config = config
+        size = BATCHES[0] * config.n_kv_heads * config.head_size * config.max_positions
+        self._keys, self._values = torch.empty(size), torch.empty(size)
+        self._scores = torch.empty(BATCHED_POSITIONS * config.n_heads * config.max_positions)
 
-    def parts(self, rows: Tensor) -> list[Tensor]:
-        """(attention rows of this bucket, N) -> (H_kv, positions * group, N) per job."""
-        n_single = sum(job.n_positions == 1 for job in self.jobs)
-        size, width = self.n_kv_heads * self.group, rows.shape[1]
-        found = list(rows[: n_single * size].view(n_single, self.n_kv_heads, self.group, width).unbind(0))
-        at = n_single * size
-        for job in self.jobs[n_single:]:
-            found.append(rows[at : at + size * job.n_positions].view(self.n_kv_heads, -1, width))
-            at += size * job.n_positions
-        return found
+    def keys_values(self, n_sessions: int, keys: int) -> tuple[Tensor, Tensor]:
+        """(sessions, H_kv, D, keys) and (sessions, H_kv, keys, D)"""
+        c = self.config
+        size = n_sessions * c.n_kv_heads * c.head_size * keys
+        return self._keys[:size].view(n_sessions, c.n_kv_heads, -1, keys), self._values[:size].view(n_sessions, c.n_kv_heads, keys, -1)
+
+    def scores(self, n_sessions: int, n_positions: int, keys: int) -> Tensor:
+        """(sessions, H_kv, positions, group, keys)"""
+        c = self.config
+        size = n_sessions * n_positions * c.n_heads * keys
+        return self._scores[:size].view(n_sessions, c.n_kv_heads, n_positions, c.group, keys)
 
 
-class _Layout:
-    """Where each token of a step lies: its row in the linear layers, its rows in the attention of its bucket."""
+class _Attention:
+    """One batch's way through attention, the same in every layer: all views are made once, for a view costs as much as a small product."""
 
-    def __init__(self, runs: Sequence[Run], config: ModelConfig, sizes: Sequence[int]):
-        n = sum(len(run.ids) for run in runs)
-        n_rows = -(-n // ROWS) * ROWS
-        ids, positions = np.zeros(n_rows, np.int64), np.zeros(n_rows, np.int64)
-        self.runs, self.first_rows = runs, list[int]()
-        by_keys: dict[int, list[_Job]] = {}
-        row = 0
-        for run in runs:
-            start, count = run.cache.length, len(run.ids)
-            self.first_rows.append(row)
-            ids[row : row + count], positions[row : row + count] = run.ids, np.arange(start, start + count)
-            for position, n_positions in _groups(start, start + count, sizes):
-                by_keys.setdefault(bucket_of(position), []).append(_Job(run, run.cache, position, n_positions, row + position - start))
-            row += count
-        self.ids, self.positions = torch.from_numpy(ids), torch.from_numpy(positions)
-        self.buckets: list[_Bucket] = []
-        query_rows, output_rows, at = [], np.zeros((n_rows, config.n_heads), np.int64), 0
-        for keys, jobs in sorted(by_keys.items()):
-            jobs.sort(key=lambda job: job.n_positions > 1)
-            bucket = _Bucket(keys, jobs, config.n_kv_heads, config.group, at)
-            rows = _attention_rows(jobs, config)  # which linear row and head each attention row is
-            query_rows.append(rows)
-            stop = bucket.stop = at + len(rows)
-            output_rows.reshape(-1)[rows] = np.arange(at, stop)
-            limits = torch.from_numpy(positions[rows // config.n_heads])
-            bucket.mask = torch.where(torch.arange(keys) > limits[:, None], float("-inf"), 0.0)  # adding is 7 times faster than filling
-            for job in jobs:
-                for position in job.run.watch:
-                    if job.position <= position < job.position + job.n_positions:
-                        mine = output_rows[job.row + position - job.position] - at
-                        bucket.watched.append((job.run, torch.from_numpy(mine), position))
-            self.buckets.append(bucket)
-            at = stop
-        self.query_rows = torch.from_numpy(np.concatenate(query_rows))
-        self.output_rows = torch.from_numpy(output_rows.ravel())
+    def __init__(self, batch: Batch, queries: Tensor, outputs: Tensor, scratch: _Scratch):
+        """queries, outputs: (attention rows, D), of the whole step."""
+        n = len(batch.caches)
+        keys, values = scratch.keys_values(n, batch.keys)
+        self.batch, self.by_position = batch, scratch.scores(n, batch.n_positions, batch.keys)
+        self.last_bucket = self.by_position[..., -BUCKET:]
+        self.scores = self.by_position.flatten(2, 3).flatten(0, 1)  # (sessions * H_kv, positions * group, keys)
+        self.keys, self.values = keys.flatten(0, 1), values.flatten(0, 1)
+        self.loaded = [*keys.unbind(0), *values.unbind(0)]
+        self.stored = [cache.views(batch.keys) for cache in batch.caches]
+        shape = (*self.scores.shape[:2], queries.shape[1])
+        self.queries, self.outputs = (rows[batch.start : batch.stop].view(shape) for rows in (queries, outputs))
+
+    def layer(self, number: int, is_last: bool) -> None:
+        """Read the queries, write the outputs."""
+        torch._foreach_copy_(self.loaded, [views[number][0] for views in self.stored] + [views[number][1] for views in self.stored])
+        torch.bmm(self.queries, self.keys, out=self.scores)
+        self.last_bucket.add_(self.batch.mask)
+        torch.softmax(self.scores, dim=-1, out=self.scores)
+        torch.bmm(self.scores, self.values, out=self.outputs)
+        if is_last:
+            for run, place, nth, position in self.batch.watched:
+                run.attention[position] = self.by_position[place, :, nth].flatten(0, 1).mean(dim=0)[: position + 1].clone()
 
 
-def _attention_rows(jobs: Sequence[_Job], config: ModelConfig) -> np.ndarray:
-    """For each attention row, linear row * heads + head: per job key head by key head, in it position by position."""
-    heads = np.arange(config.n_heads)
-    singles = np.array([job.row for job in jobs if job.n_positions == 1], np.int64)
-    parts = [(singles[:, None] * config.n_heads + heads).ravel()]
-    by_key_head = heads.reshape(config.n_kv_heads, 1, config.group)
-    for job in jobs[len(singles) :]:
-        rows = np.arange(job.row, job.row + job.n_positions)[None, :, None]
-        parts.append((rows * config.n_heads + by_key_head).ravel())
-    return np.concatenate(parts)
+class _Step:
+    """One pass of a share's rows through the layers."""
 
+    def __init__(self, layout: Layout, turns: Tensor, scratch: _Scratch, config: ModelConfig):
+        """turns: complex64 (R, 1, D / 2)."""
+        self.layout, self.turns, self.config = layout, turns, config
+        c, n_rows, n_attention_rows = config, len(layout.ids), len(layout.query_rows)
+        self.queries = torch.empty(n_rows, c.n_heads, c.head_size)
+        self.keys_values = torch.empty(2, n_rows, c.n_kv_heads, c.head_size, dtype=torch.float16)
+        self.sorted_queries, self.sorted_outputs = torch.empty(n_attention_rows, c.head_size), torch.empty(n_attention_rows, c.head_size)
+        self.attentions = [_Attention(batch, self.sorted_queries, self.sorted_outputs, scratch) for batch in layout.batches]
 
-def _groups(start: int, stop: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Positions start..stop as (first, how many), of the sizes allowed, never across a bucket."""
-    while start < stop:
-        room = min(stop, (start // BUCKET + 1) * BUCKET) - start
-        size = next(size for size in sizes if size <= room)
-        yield start, size
-        start += size
+    def layer(self, number: int, layer: _Layer, x: Tensor) -> None:
+        """x: (R, C), changed in place. In blocks of rows, so that what one operation wrote the next still finds close by."""
+        c, n_rows = self.config, x.shape[0]
+        blocks = [slice(at, at + SIZES[0]) for at in range(0, n_rows, SIZES[0])]
+        for rows in blocks:
+            self._queries_keys_values(layer.qkv(normal(x[rows])), rows)
+        keys, values = self.keys_values.numpy()
+        for run, first in zip(self.layout.runs, self.layout.first_rows):
+            last = first + len(run.ids)
+            run.cache.write(number, run.cache.length, keys[first:last], values[first:last])
+        torch.index_select(self.queries.view(-1, c.head_size), 0, self.layout.query_rows, out=self.sorted_queries)
+        for attention in self.attentions:
+            attention.layer(number, number == c.n_layers - 1)
+        y = self.sorted_outputs[self.layout.output_rows].view(n_rows, c.width)
+        for rows in blocks:
+            here = x[rows]
+            here += layer.output(y[rows])
+            gate, up = layer.gate_up(normal(here)).chunk(2, dim=-1)
+            here += layer.down(F.silu(gate).mul_(up))
+
+    def _queries_keys_values(self, qkv: Tensor, rows: slice) -> None:
+        c = self.config
+        qkv = qkv.view(-1, c.n_heads + 2 * c.n_kv_heads, c.head_size)
+        pairs = torch.view_as_complex(qkv[:, : c.n_heads + c.n_kv_heads].unflatten(-1, (-1, 2)))
+        qk = torch.view_as_real(pairs * self.turns[rows]).flatten(-2)
+        self.queries[rows] = qk[:, : c.n_heads]
+        self.keys_values[0, rows], self.keys_values[1, rows] = qk[:, c.n_heads :], qkv[:, c.n_heads + c.n_kv_heads :]

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.hierarchy import Levels, mean
 
 OTHER = "other"
 SGD_DOMAINS = (
@@ -50,14 +49,13 @@ class Heads(nn.Module):
         self.topic = nn.Sequential(nn.Linear(3 * S, S), nn.SiLU(), nn.Linear(S, n))
         self.document = nn.Sequential(nn.Linear(3 * S, S), nn.SiLU(), nn.Linear(S, n))
 
-    def topic_logits(self, levels: Levels) -> Tensor:
-        """(B, classes), of the topic that the last sentence belongs to."""
-        return self.topic(torch.cat((mean(levels.topic_sum, levels.topic_weight), levels.context, levels.last), dim=-1))
+    def topic_logits(self, topic: Tensor, context: Tensor, sentence: Tensor) -> Tensor:
+        """(..., S) each: the topic that the last sentence belongs to, that sentence as its level sees it, and as it is. Returns (..., classes)."""
+        return self.topic(torch.cat((topic, context, sentence), dim=-1))
 
-    def document_logits(self, levels: Levels) -> Tensor:
-        """(B, classes), of everything so far."""
-        pooled = mean(levels.document_sum, levels.document_weight)
-        return self.document(torch.cat((pooled, mean(levels.topic_sum, levels.topic_weight), levels.context), dim=-1))
+    def document_logits(self, document: Tensor, topic: Tensor, context: Tensor) -> Tensor:
+        """(..., S) each; returns (..., classes), of everything so far."""
+        return self.document(torch.cat((document, topic, context), dim=-1))
 
 
 def session_logits(document: Tensor, sentences: Tensor) -> Tensor:

@@ -43,8 +43,21 @@ class SessionEnd:
     """tokens: of the session's text so far."""
 
 
-Event = int | Break | ItemEnd | SessionEnd
-"""An int is that many tokens."""
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens go by."""
+
+    count: int
+    text: str
+    """What they say, whole pre-tokens; of tokens around a cut the first part has all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The window is cut before the next token: what the levels know now is what the new window remembers."""
+
+
+Event = Tokens | Cut | Break | ItemEnd | SessionEnd
 
 
 @dataclass(slots=True)
@@ -68,7 +81,8 @@ def plan(
     window = Window(settings, n_sinks, from_bytes(state.window), from_bytes(state.starts), state.since_us)
     made = Plan(window, state.reader, state.speakers)
     for item in items:
-        window.tick(item.timestamp_us)
+        if window.tick(item.timestamp_us):
+            made.events.append(Cut())
         (_utterance if is_chat else _piece)(made, item, tokenizer)
         if item.ends_session:
             _end(made, tokenizer)
@@ -79,7 +93,7 @@ def plan(
 
 def _piece(made: Plan, item: Item, tokenizer: WordTokenizer) -> None:
     made.reader, reading = reader.read(made.reader, item.text, item.position, tokenizer)
-    _take(made, reading)
+    _take(made, reading, tokenizer)
     _finish_item(made, item, reader.first_token(item.text, tokenizer), bool(reading.tokens), -1)
 
 
@@ -87,7 +101,7 @@ def _utterance(made: Plan, item: Item, tokenizer: WordTokenizer) -> None:
     mark, made.speakers = speaker_mark(item.speaker, made.speakers)
     ids = [mark, *tokenizer.encode(item.text[:UTTERANCE_CHARACTERS])][:UTTERANCE_TOKENS]
     made.window.begin_sentence()
-    _tokens(made, ids)
+    _tokens(made, ids, tokenizer)
     _finish_item(made, item, ids[1] if len(ids) > 1 else -1, True, mark)
 
 
@@ -99,25 +113,33 @@ def _finish_item(made: Plan, item: Item, first_token_id: int, has_tokens: bool, 
 
 def _end(made: Plan, tokenizer: WordTokenizer) -> None:
     made.reader, reading = reader.finish(made.reader, tokenizer)
-    _take(made, reading)
+    _take(made, reading, tokenizer)
     made.events.append(SessionEnd(made.reader.characters))
     made.window.begin_sentence()
 
 
-def _take(made: Plan, reading: Reading) -> None:
+def _take(made: Plan, reading: Reading, tokenizer: WordTokenizer) -> None:
     """Tokens and breaks in the order in which any split of the text gives them."""
     ids, at = [token.id for token in reading.tokens], 0
     for found in reading.breaks:
-        _tokens(made, ids[at : found.at])
+        _tokens(made, ids[at : found.at], tokenizer)
         at = found.at
         made.events.append(found)
         if found.kind == "sentence":
             made.window.begin_sentence()
-    _tokens(made, ids[at:])
+    _tokens(made, ids[at:], tokenizer)
 
 
-def _tokens(made: Plan, ids: Sequence[int]) -> None:
-    if ids:
-        made.window.append(ids)
-        made.ids += ids
-        made.events.append(len(ids))
+def _tokens(made: Plan, ids: Sequence[int], tokenizer: WordTokenizer) -> None:
+    """Whole pre-tokens."""
+    if not ids:
+        return
+    made.ids += ids
+    text, first = tokenizer.decode(ids), 0
+    for place in (*made.window.append(ids), len(ids)):
+        if place > first:
+            made.events.append(Tokens(place - first, text))
+            text = ""
+        if place < len(ids):
+            made.events.append(Cut())
+        first = place

@@ -16,8 +16,8 @@ from models.kv_cache import KVCache
 from models.plan import Plan
 from models.row_blocks import ROWS, RowBlocks
 from models.session_state import TextState
-from models.steps import Work
-from models.walk import Encoded
+from models.steps import ItemResult, Work
+from models.walk import Encoded, Walk
 
 MAX_STEP_ROWS = 2048
 """Rows that are worked on at once; more wait for the next pass, so that a long replay needs no more memory than this."""
@@ -33,10 +33,16 @@ class Job:
     plan: Plan
     cache: KVCache
     cache_hit: bool
-    hidden: list[Tensor] = field(default_factory=list)
+    walk: Walk
+    results: list[ItemResult] = field(default_factory=list)
+    hidden: Tensor | None = None
+    """float32 (tokens, C), of the stretch at work."""
     attention: dict[int, np.ndarray] = field(default_factory=dict)
+    """Place among the stretch's tokens -> attention over the window."""
     before: Tensor | None = None
     """Hidden state before the next token to be read out; None: the one in the state."""
+    error: Exception | None = None
+    update_ms: float = 0.0
 
 
 class Readout:
@@ -44,53 +50,45 @@ class Readout:
 
     def __init__(self, encoder: CachedEncoder, pool: Pool):
         self.encoder = encoder
-        self.embedding = encoder.embedding.numpy()
-        padded = torch.nn.functional.pad(pool.scores.weight.t(), (0, 14)).contiguous()  # 16 columns: whole vectors
-        self.scores, self.bias = RowBlocks(padded), torch.nn.functional.pad(pool.scores.bias, (0, 14))
+        padded = torch.nn.functional.pad(pool.scores.weight.t(), (0, 15)).contiguous()  # 16 columns: whole vectors
+        self.scores, self.bias = RowBlocks(padded), torch.nn.functional.pad(pool.scores.bias, (0, 15))
 
-    def __call__(self, jobs: Sequence[Job]) -> list[Encoded]:
-        """One Encoded per job; empties their `hidden`."""
-        parts = [(job, part) for job in jobs for part in job.hidden if len(part)]
-        pooling: dict[int, list[np.ndarray]] = {id(job): [] for job in jobs}
-        nats: dict[int, list[float]] = {id(job): [] for job in jobs}
-        while parts:
+    def __call__(self, jobs: Sequence[Job], turn: int) -> list[Encoded]:
+        """One Encoded per job: its stretch of this turn."""
+        made: list[Encoded] = []
+        while len(made) < len(jobs):
             rows, count = 0, 0
-            while count < len(parts) and (count == 0 or rows + len(parts[count][1]) <= MAX_STEP_ROWS):
-                rows += len(parts[count][1])
+            left = jobs[len(made) :]
+            while count < len(left) and (count == 0 or rows + _size(left[count]) <= MAX_STEP_ROWS):
+                rows += _size(left[count])
                 count += 1
-            self._read(parts[:count], rows, pooling, nats)
-            parts = parts[count:]
-        made = []
-        width = self.encoder.config.width
-        for job in jobs:
-            hidden = np.concatenate([part.numpy() for part in job.hidden]) if job.hidden else np.empty((0, width), np.float32)
-            job.hidden = []
-            weights = np.concatenate(pooling[id(job)]) if pooling[id(job)] else np.empty((0, 2), np.float32)
-            made.append(Encoded(hidden, job.plan.ids, self.embedding, weights, nats[id(job)], job.attention))
+            made += self._read(left[:count], rows, turn)
         return made
 
-    def _read(
-        self, parts: Sequence[tuple[Job, Tensor]], n_rows: int, pooling: dict[int, list[np.ndarray]], nats: dict[int, list[float]]
-    ) -> None:
-        """Add the weights and nats of some rows to those of their sessions."""
-        stacked = torch.zeros(-(-n_rows // ROWS) * ROWS, self.encoder.config.width)
-        torch.cat([part for _, part in parts], out=stacked[:n_rows])
-        weights = torch.exp(SCORE_LIMIT * torch.tanh((self.scores(stacked) + self.bias) / SCORE_LIMIT))[:, :2].numpy()
-        at, before, targets = 0, [], list[int]()
-        for job, part in parts:
-            done = sum(map(len, pooling[id(job)]))
-            pooling[id(job)].append(weights[at : at + len(part)])
-            at += len(part)
-            if not job.is_chat:
+    def _read(self, jobs: Sequence[Job], n_rows: int, turn: int) -> list[Encoded]:
+        width = self.encoder.config.width
+        empty = torch.empty(0, width)
+        parts = [job.hidden if job.hidden is not None else empty for job in jobs]
+        stacked = torch.zeros(max(ROWS, -(-n_rows // ROWS) * ROWS), width)
+        torch.cat(parts, out=stacked[:n_rows])
+        weights = torch.exp(SCORE_LIMIT * torch.tanh((self.scores(stacked) + self.bias) / SCORE_LIMIT))[:, :1].numpy()
+        before, targets = [], list[int]()
+        for job, part in zip(jobs, parts):
+            if not job.is_chat and len(part):
                 before += [_before(job)[None], part[:-1]]
-                targets += job.plan.ids[done : done + len(part)]
+                targets += job.plan.window.stretches[turn].ids
                 job.before = part[-1]
         found = self.encoder.nats(torch.cat(before), targets) if targets else []
-        at = 0
-        for job, part in parts:
-            if not job.is_chat:
-                nats[id(job)] += found[at : at + len(part)]
-                at += len(part)
+        made, at, told = [], 0, 0
+        for job, part in zip(jobs, parts):
+            n_told = 0 if job.is_chat else len(part)
+            made.append(Encoded(part.numpy(), weights[at : at + len(part)], found[told : told + n_told], job.attention))
+            at, told = at + len(part), told + n_told
+        return made
+
+
+def _size(job: Job) -> int:
+    return 0 if job.hidden is None else len(job.hidden)
 
 
 def _before(job: Job) -> Tensor:

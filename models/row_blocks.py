@@ -1,10 +1,12 @@
 """Matrix products whose rows do not know their neighbours.
 
-A matrix library may choose its kernel, and so the order of a sum, by the number of rows. Here rows go through in blocks of a few
-sizes only, and a size is used only when it was found, on this machine and for this very matrix, to give each row the bits that
-blocks of ROWS rows give. Knows matrices; leaves what they mean to encoder.py.
+A matrix library may choose its kernel, and so the order of a sum, by the number of rows, or of products done together. Here rows go
+through in blocks, and attention in batches, of a few sizes only, and a size is used only when it was found, on this machine, to give
+each row the bits that the smallest one gives. Knows matrices; leaves what they mean to encoder.py.
 Next: models/encoder.py
 """
+
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,7 +17,12 @@ from models.config import ModelConfig
 ROWS = 8
 """The smallest block: fewer rows are padded to it."""
 SIZES = (128, 64, 32, 16, ROWS)
-ATTENTION_SIZES = (64, 16, 4, 2)
+ATTENTION_SIZES = (64, 16, 4, 2, 1)
+"""Neighbouring query positions of a session that share a product."""
+BATCHES = (16, 8, 4, 2, 1)
+"""Sessions in one batched product. 16: their keys and values stay in the processor's own memory (tests/models/bench_encoder.py)."""
+BATCHED_POSITIONS = 64
+"""Query positions in one batched product: beyond this the scores leave that memory."""
 
 
 class NotDeterministicError(RuntimeError):
@@ -25,28 +32,28 @@ class NotDeterministicError(RuntimeError):
 class RowBlocks:
     """x @ weight in blocks of rows."""
 
-    def __init__(self, weight: Tensor):
-        """weight: float32 (K, N), contiguous."""
-        self.weight = weight
-        self.sizes = equal_sizes(weight)
+    def __init__(self, weight: Tensor, product_type: torch.dtype = torch.float32):
+        """weight: float32 (K, N), contiguous. product_type: what its numbers and those of x are rounded to; sums are float32."""
+        self.weight = weight.to(product_type)
+        self.sizes = equal_sizes(self.weight)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x: float32 (R, K), R a multiple of ROWS. Returns (R, N)."""
-        n = x.shape[0]
+        """x: float32 (R, K), R a multiple of ROWS. Returns float32 (R, N)."""
+        n, x = x.shape[0], x.to(self.weight.dtype)
         if n in self.sizes:
-            return torch.mm(x, self.weight)
-        result = torch.empty(n, self.weight.shape[1])
+            return torch.mm(x, self.weight).float()
+        result = torch.empty(n, self.weight.shape[1], dtype=x.dtype)
         at = 0
         while at < n:
             size = next(s for s in self.sizes if s <= n - at)
             torch.mm(x[at : at + size], self.weight, out=result[at : at + size])
             at += size
-        return result
+        return result.float()
 
 
 def equal_sizes(weight: Tensor) -> tuple[int, ...]:
     """Block sizes, large to small, that give every row the same bits at every place."""
-    x = torch.randn(SIZES[0], weight.shape[0], generator=torch.Generator().manual_seed(0))
+    x = torch.randn(SIZES[0], weight.shape[0], generator=torch.Generator().manual_seed(0)).to(weight.dtype)
     wanted = torch.cat([torch.mm(rows, weight) for rows in x.split(ROWS)])
     turned = torch.cat([torch.mm(rows.roll(1, 0), weight).roll(-1, 0) for rows in x.split(ROWS)])
     if not torch.equal(wanted, turned):
@@ -56,21 +63,35 @@ def equal_sizes(weight: Tensor) -> tuple[int, ...]:
     return tuple(s for s in SIZES if s == ROWS or torch.equal(wanted, torch.cat([torch.mm(rows, weight) for rows in x.split(s)])))
 
 
-def equal_attention_sizes(config: ModelConfig) -> tuple[int, ...]:
-    """Query positions, large to small, that may share a product with the keys and with the values, in all buckets; 1 always may."""
-    generator = torch.Generator().manual_seed(0)
-    rows = config.group
-    queries = torch.randn(config.n_kv_heads, ATTENTION_SIZES[0] * rows, config.head_size, generator=generator)
-    equal = list(ATTENTION_SIZES)
-    for keys in range(BUCKET, config.max_positions + 1, BUCKET):
-        k = torch.randn(config.n_kv_heads, config.head_size, config.max_positions, generator=generator)[:, :, :keys]
-        v = torch.randn(config.n_kv_heads, config.max_positions, config.head_size, generator=generator)[:, :keys]
-        weights = torch.softmax(torch.randn(config.n_kv_heads, ATTENTION_SIZES[0] * rows, keys, generator=generator), dim=-1)
-        for left, right in ((queries, k), (weights, v)):
-            wanted = torch.cat([torch.bmm(part.contiguous(), right) for part in left.split(rows, dim=1)], dim=1)
-            equal = [
-                e
-                for e in equal
-                if torch.equal(wanted, torch.cat([torch.bmm(p.contiguous(), right) for p in left.split(e * rows, dim=1)], dim=1))
-            ]
-    return (*equal, 1)
+@lru_cache(maxsize=8)
+def equal_attention_sizes(config: ModelConfig) -> dict[int, tuple[int, ...]]:
+    """Query positions that may share a product -> sessions that may be batched in it; both large to small, in all buckets.
+
+    One position of one session always may. What counts are the bits of the products with the keys and with the values.
+    """
+    c, equal = config, dict[int, tuple[int, ...]]()
+    for positions in ATTENTION_SIZES:
+        batches = [b for b in BATCHES if b == 1 or b * positions <= BATCHED_POSITIONS]
+        for keys in range(BUCKET, c.max_positions + 1, BUCKET):
+            if not batches:
+                break
+            generator = torch.Generator().manual_seed(keys)
+            queries = torch.randn(batches[0], c.n_kv_heads, positions * c.group, c.head_size, generator=generator)
+            k = torch.randn(batches[0], c.n_kv_heads, c.head_size, keys, generator=generator)
+            for left, right in ((queries, k), (torch.softmax(queries @ k, dim=-1), k.transpose(2, 3).contiguous())):
+                wanted = _multiply(left, right, c.group, 1)
+                batches = [b for b in batches if torch.equal(_multiply(left, right, positions * c.group, b), wanted)]
+        if batches:
+            equal[positions] = tuple(batches)
+    return equal
+
+
+def _multiply(left: Tensor, right: Tensor, rows: int, sessions: int) -> Tensor:
+    """left: (S, H_kv, R, N), right: (S, H_kv, N, M); this many rows of this many sessions at a time. Returns (S, H_kv, R, M)."""
+    result = torch.empty(*left.shape[:3], right.shape[3])
+    for s in range(0, left.shape[0], sessions):
+        some = slice(s, s + sessions)
+        for r in range(0, left.shape[2], rows):
+            part = left[some, :, r : r + rows].flatten(0, 1).contiguous()
+            result[some, :, r : r + rows] = torch.bmm(part, right[some].flatten(0, 1)).view(-1, left.shape[1], rows, right.shape[3])
+    return result

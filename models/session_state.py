@@ -8,15 +8,15 @@ import msgspec
 import numpy as np
 import torch
 
-from models.config import ModelConfig
-from models.hierarchy import Levels, no_levels
+from models.config import MARKS, ModelConfig
+from models.hierarchy import Levels, no_levels, shapes
 from models.reader import ReaderState
 from models.tokenizer import BOS, CHAT, SINK, TEXT
 from models.window import to_bytes
 
-LAYOUT = 1
+LAYOUT = 2
 """First byte of the packed state; another layout is refused, not guessed."""
-MAX_WEIGHTS = 64
+MAX_WEIGHTS = 32
 """Attention weights kept per level: of the last tokens, sentences or paragraphs."""
 
 
@@ -32,9 +32,11 @@ class TextState(msgspec.Struct, array_like=True, frozen=True):
     window: bytes
     """Token ids in the window, uint16, sinks first."""
     levels: bytes
-    """Every tensor of hierarchy.Levels, in the order of its fields."""
+    """Every tensor of hierarchy.Levels, in the order of its fields; members of rings in half precision."""
     sums: bytes
-    """Weighted sums of the open sentence: hidden states, embeddings, and the two weights."""
+    """Of the open sentence, float32: weighted hidden states and their weight, word vectors and how many."""
+    memory: bytes = b""
+    """float16 (3, S): document, topic and paragraph as they were when the window was cut last; empty before."""
     n_items: int = 0
     """Items so far: the next one's position."""
     closed_at: int = -1
@@ -81,10 +83,9 @@ class TextState(msgspec.Struct, array_like=True, frozen=True):
 
 
 def new_state(config: ModelConfig, is_chat: bool) -> TextState:
-    sums = np.zeros(2 * config.width + 2, np.float32)
-    return TextState(
-        window=to_bytes((BOS, CHAT if is_chat else TEXT, SINK, SINK)), levels=pack_levels(no_levels(config, 1)), sums=sums.tobytes()
-    )
+    sums = np.zeros(config.width + config.word_width + 2, np.float32)
+    marks = (BOS, CHAT if is_chat else TEXT, *[SINK] * (config.n_sinks - MARKS))
+    return TextState(window=to_bytes(marks), levels=pack_levels(no_levels(config, 1)), sums=sums.tobytes())
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -109,19 +110,36 @@ def unpack(data: bytes) -> TextState:
         ) from problem
 
 
+HALF = frozenset(("sentences", "context", "paragraphs", "topic", "topics"))
+"""Levels whose numbers are rounded to half precision before anything is made of them (hierarchy.py)."""
+
+
 def pack_levels(levels: Levels) -> bytes:
-    return b"".join(getattr(levels, name).numpy().tobytes() for name in Levels.__dataclass_fields__)
+    return b"".join(getattr(levels, name).numpy().astype(_type(name)).tobytes() for name in Levels.__dataclass_fields__)
 
 
 def unpack_levels(data: bytes, config: ModelConfig) -> Levels:
     """The tensors, each in memory of its own: a product's bits may depend on alignment."""
-    empty = no_levels(config, 1)
-    floats, at, tensors = np.frombuffer(data, np.float32), 0, {}
-    for name in Levels.__dataclass_fields__:
-        size = getattr(empty, name).shape[1]
-        tensors[name] = torch.from_numpy(floats[at : at + size].copy()).clone()[None]
-        at += size
+    at, tensors = 0, {}
+    for name, shape in shapes(config).items():
+        values: np.ndarray = np.frombuffer(data, _type(name), int(np.prod(shape)), at)
+        at += values.nbytes
+        tensors[name] = torch.from_numpy(values.astype(np.float32)).clone().view(1, *shape)
     return Levels(**tensors)
+
+
+def _type(name: str) -> type:
+    return np.float16 if name in HALF else np.float32
+
+
+def pack_memory(document: torch.Tensor, topic: torch.Tensor, paragraph: torch.Tensor) -> bytes:
+    """Three level vectors, float32 (1, S) each, in half precision."""
+    return torch.cat((document, topic, paragraph)).numpy().astype(np.float16).tobytes()
+
+
+def unpack_memory(data: bytes) -> torch.Tensor:
+    """float32 (3, S); the state's memory must not be empty."""
+    return torch.from_numpy(np.frombuffer(data, np.float16).astype(np.float32).reshape(3, -1))
 
 
 def changed(state: TextState, **fields: object) -> TextState:

@@ -87,8 +87,12 @@ class WordTokenizer:
         return [token_id for word in split_words(text) for token_id in self.encode_word(word)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; marks are left out. Lone surrogates come back as they were."""
-        return b"".join(self._token_bytes[i] for i in ids).decode("utf-8", "surrogatepass")
+        """The text of ids; marks are left out. Lone surrogates come back as they were, of a cut character only what is whole."""
+        data = b"".join(self._token_bytes[i] for i in ids)
+        try:
+            return data.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            return data.decode("utf-8", "ignore")
 
     def n_bytes(self, token_id: int) -> int:
         """UTF-8 bytes of a token's text; 0 for a mark."""

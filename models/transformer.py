@@ -6,7 +6,7 @@ Next: models/plan.py
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -14,6 +14,7 @@ from time import monotonic
 import numpy as np
 import torch
 from msgspec import structs
+from torch import Tensor
 
 from models import checkpoint, session_state
 from models.cache_pool import CachePool
@@ -22,9 +23,9 @@ from models.config import TextSettings, check
 from models.encoder import CachedEncoder, Run
 from models.kv_cache import BYTES_PER_ID, KVCache
 from models.memory import keep_freed_memory
-from models.plan import plan
+from models.plan import Event, plan
 from models.readout import MAX_STEP_ROWS, Job, Readout
-from models.session_state import TextState, new_state
+from models.session_state import TextState, new_state, unpack_memory
 from models.steps import Answer, ItemResult, StepResult, Work
 from models.tokenizer import CHAT
 from models.walk import Above, Encoded, Walk
@@ -64,7 +65,7 @@ class StreamingHierarchicalTransformer:
         keep_freed_memory()
         self.config, self.settings, self.version, self.tokenizer = config, settings, loaded.version, loaded.tokenizer
         self.encoder = CachedEncoder(loaded.model.trunk)
-        self.above = Above(config, loaded.model.hierarchy, loaded.model.heads, loaded.calibration)
+        self.above = Above(config, loaded.model.hierarchy, loaded.model.heads, loaded.calibration, loaded.model.words)
         self.pool = CachePool(settings.state.max_cache_size_mb * 2**20)
         self.readout = Readout(self.encoder, loaded.model.hierarchy.pool)
 
@@ -117,22 +118,16 @@ class StreamingHierarchicalTransformer:
     def _step(self, works: Sequence[Work], closes: bool) -> list[StepResult]:
         started = monotonic()
         self._one_thread()
-        jobs: dict[int, Job] = {}
-        errors: dict[int, Exception] = {}
-        for number, work in enumerate(works):
+        jobs: list[Job | StepResult] = []
+        for work in works:
             try:
-                jobs[number] = self._plan(work, closes)
+                jobs.append(self._plan(work, closes))
             except Exception as problem:  # this session's data alone
-                errors[number] = problem
-        self._encode(list(jobs.values()))
-        encoded = self.readout(list(jobs.values()))
-        encode_ms = (monotonic() - started) * 1000
-        results = []
-        for number, work in enumerate(works):
-            if number in errors:
-                results.append(StepResult(work.state, error=errors[number]))
-            else:
-                results.append(self._conclude(jobs[number], encoded.pop(0), encode_ms))
+                jobs.append(StepResult(work.state, error=problem))
+        self._read([job for job in jobs if isinstance(job, Job)])
+        step_ms = (monotonic() - started) * 1000
+        encode_ms = step_ms - sum(job.update_ms for job in jobs if isinstance(job, Job))
+        results = [self._conclude(job, encode_ms) if isinstance(job, Job) else job for job in jobs]
         self.pool.shrink()
         return results
 
@@ -148,40 +143,52 @@ class StreamingHierarchicalTransformer:
         made = plan(state, work.items, self.tokenizer, self.settings.buffer, self.config.n_sinks, chat, closes)
         cache = self.pool.get(work.session)
         recompute = self.settings.hierarchical_update.token_level == "recompute"
-        fits = cache is not None and cache.window[: len(state.window)] == state.window and (chat or bool(state.hidden))
+        fits = cache is not None and cache.memory == state.memory and cache.window[: len(state.window)] == state.window
+        fits = fits and (chat or bool(state.hidden))
         hit = fits and not recompute
         if cache is None or not hit:
             cache = KVCache(self.config)
+            cache.memory = state.memory
         cache.window = state.window if hit else b""  # ahead of the state after a crash in between: what is beyond is overwritten
         is_new = len(state.window) == self.config.n_sinks * BYTES_PER_ID
-        return Job(work, state, chat, made, cache, hit or is_new)
+        walk = self.walk(self.above, self.settings.hierarchical_update, state, chat)
+        return Job(work, state, chat, made, cache, hit or is_new, walk)
 
-    # 2. the trunk
+    # 2. the trunk, and what it means
 
-    def _encode(self, jobs: Sequence[Job]) -> None:
+    def _read(self, jobs: Sequence[Job]) -> None:
         """All stretches of all sessions: the first ones together, then the second ones of those whose window was cut, and so on."""
+        events = {id(job): iter(job.plan.events) for job in jobs}
         for job in jobs:
             self.pool.drop(job.work.session)  # put back when its cache is sound again
         depth = max((len(job.plan.window.stretches) for job in jobs), default=0)
         for turn in range(depth):
-            runs = [(job, *self._run(job, turn)) for job in jobs if turn < len(job.plan.window.stretches)]
-            runs = [entry for entry in runs if entry[1].ids]
-            while runs:
-                rows, count = 0, 0
-                while count < len(runs) and (count == 0 or rows + len(runs[count][1].ids) <= MAX_STEP_ROWS):
-                    rows += len(runs[count][1].ids)
-                    count += 1
-                self._pass(runs[:count])
-                runs = runs[count:]
+            live = [job for job in jobs if turn < len(job.plan.window.stretches) and job.error is None]
+            self._encode(live, turn)
+            for job, encoded in zip(live, self.readout(live, turn)):
+                self._walk(job, events[id(job)], encoded)
         for job in jobs:
-            if job.cache.window:
+            if job.cache.window and job.error is None:
                 self.pool.put(job.work.session, job.cache)
+
+    def _encode(self, jobs: Sequence[Job], turn: int) -> None:
+        runs = [(job, *self._run(job, turn)) for job in jobs]
+        for job in jobs:
+            job.hidden, job.attention = None, {}
+        runs = [entry for entry in runs if entry[1].ids]
+        while runs:
+            rows, count = 0, 0
+            while count < len(runs) and (count == 0 or rows + len(runs[count][1].ids) <= MAX_STEP_ROWS):
+                rows += len(runs[count][1].ids)
+                count += 1
+            self._pass(runs[:count])
+            runs = runs[count:]
 
     def _run(self, job: Job, turn: int) -> tuple[Run, int]:
         """The run of a stretch, and how many of its tokens only fill the cache."""
         stretch = job.plan.window.stretches[turn]
         if stretch.prefix is not None:
-            job.cache.window = b""
+            job.cache.window, job.cache.memory = b"", job.walk.memory
             prefix = stretch.prefix
         else:
             prefix = [] if job.cache.window else from_bytes(job.state.window)
@@ -190,30 +197,34 @@ class StreamingHierarchicalTransformer:
         done = sum(len(s.ids) for s in job.plan.window.stretches[:turn])
         shift = job.cache.length + len(prefix) - done
         watch = [place + shift for place in job.plan.watch if done <= place < done + len(stretch.ids)]
-        return Run(job.cache, [*prefix, *stretch.ids], watch), len(prefix)
+        return Run(job.cache, [*prefix, *stretch.ids], watch, memory=self._memory(job.cache.memory)), len(prefix)
+
+    def _memory(self, packed: bytes) -> Tensor | None:
+        """What the sinks carry, (n_sinks - 2, C)."""
+        return self.above.hierarchy.memory(*unpack_memory(packed)[:, None].unbind(0))[0] if packed else None
 
     def _pass(self, runs: Sequence[tuple[Job, Run, int]]) -> None:
         starts = [run.cache.length for _, run, _ in runs]
         for (job, run, n_prefix), start, hidden in zip(runs, starts, self.encoder.encode([run for _, run, _ in runs])):
-            if not job.hidden and not job.state.hidden and n_prefix:
+            if job.before is None and not job.state.hidden and n_prefix:
                 job.before = hidden[n_prefix - 1]
-            done = sum(len(h) for h in job.hidden)
-            job.hidden.append(hidden[n_prefix:])
-            job.attention |= {position - start - n_prefix + done: weights.numpy() for position, weights in run.attention.items()}
+            job.hidden = hidden[n_prefix:]
+            job.attention = {position - start - n_prefix: weights.numpy() for position, weights in run.attention.items()}
 
-    # 3. what it means
-
-    def _conclude(self, job: Job, encoded: Encoded, encode_ms: float) -> StepResult:
+    def _walk(self, job: Job, events: Iterator[Event], encoded: Encoded) -> None:
         started = monotonic()
         try:
             if not np.isfinite(encoded.hidden.sum()):
                 raise BadStateError(f"session {job.work.session}: hidden states are not finite; reset its window")
-            state, items = self.walk(self.above, self.settings.hierarchical_update, job.state, job.is_chat).run(job.plan, encoded)
-        except Exception as problem:
-            self.drop(job.work.session)
-            return StepResult(job.work.state, error=problem, encode_ms=encode_ms)
-        update_ms = (monotonic() - started) * 1000
-        return StepResult(state, tuple(items), None, job.cache_hit, encode_ms, update_ms)
+            job.walk.read(events, encoded, job.results)
+        except Exception as problem:  # this session's data alone
+            job.error = problem
+        job.update_ms += (monotonic() - started) * 1000
+
+    def _conclude(self, job: Job, encode_ms: float) -> StepResult:
+        if job.error is not None:
+            return StepResult(job.work.state, error=job.error, encode_ms=encode_ms)
+        return StepResult(job.walk.state(job.plan), tuple(job.results), None, job.cache_hit, encode_ms, job.update_ms)
 
     @torch.inference_mode()
     def answer(self, work: Work) -> tuple[Answer, ...]:
@@ -223,7 +234,7 @@ class StreamingHierarchicalTransformer:
             return ()
         return Walk(self.above, self.settings.hierarchical_update, state, is_chat(work)).open_answers()
 
-    # 4. states and caches
+    # 3. states and caches
 
     def pack(self, state: TextState) -> bytes:
         return session_state.pack(state)
@@ -241,7 +252,8 @@ class StreamingHierarchicalTransformer:
             return
         self._one_thread()
         cache = KVCache(self.config)
-        self.encoder.encode([Run(cache, from_bytes(state.window))])
+        cache.memory = state.memory
+        self.encoder.encode([Run(cache, from_bytes(state.window), memory=self._memory(state.memory))])
         self.pool.put(session, cache)
         self.pool.shrink()
 
@@ -255,6 +267,7 @@ class StreamingHierarchicalTransformer:
             "starts": b"",
             "since_us": -1,
             "hidden": b"",
+            "memory": b"",
             "levels": fresh.levels,
             "sums": fresh.sums,
             "n_tokens": 0,

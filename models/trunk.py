@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.attention import full_attention, rotary_tables, rotate
-from models.config import ModelConfig
+from models.config import MARKS, ModelConfig
 
 
 class Block(nn.Module):
@@ -53,9 +53,15 @@ class Trunk(nn.Module):
         self.register_buffer("cos", cos[:, None], persistent=False)
         self.register_buffer("sin", sin[:, None], persistent=False)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """ids: int64 (B, T). Returns the normalised hidden states, (B, T, C); logits are these times the embedding."""
+    def forward(self, ids: Tensor, memory: Tensor | None = None) -> Tensor:
+        """ids: int64 (B, T). Returns the normalised hidden states, (B, T, C); logits are these times the embedding.
+
+        memory: float32 (B, n_sinks - MARKS, C), added to the embeddings of the sinks behind the marks; None for nothing.
+        """
         x = self.embedding(ids)
+        if memory is not None:
+            behind = x.shape[1] - MARKS - memory.shape[1]
+            x = x + F.pad(memory, (0, 0, MARKS, behind)).to(x.dtype)
         cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
         for block in self.blocks:
             x = block(x, cos, sin)

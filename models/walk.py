@@ -5,7 +5,7 @@ the trunk to encoder.py. Everything is added up token by token, so that no split
 Next: models/steps.py
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,13 @@ import torch
 
 from models.config import ModelConfig, UpdateSettings
 from models.heads import Calibration, Heads, probabilities, session_logits, shift_probability
-from models.hierarchy import Hierarchy, Levels, mean, unit_flags
-from models.plan import ItemEnd, Plan, SessionEnd
+from models.hierarchy import Hierarchy, Levels, unit_flags
+from models.plan import Cut, Event, ItemEnd, Plan, SessionEnd, Tokens
 from models.reader import CONTEXT, SURROGATE, Break
-from models.session_state import MAX_WEIGHTS, TextState, pack_levels, unpack_levels
+from models.session_state import MAX_WEIGHTS, TextState, pack_levels, pack_memory, unpack_levels
 from models.steps import Answer, Boundary, Item, ItemResult, LevelState
 from models.window import to_bytes
+from models.words import WordTable
 
 Finding = Boundary | Answer | LevelState
 CHUNK = 1024
@@ -35,23 +36,26 @@ class Above:
     hierarchy: Hierarchy
     heads: Heads
     calibration: Calibration
+    words: WordTable
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What the trunk made of a session's new tokens, row by row."""
+    """What the trunk made of a session's new tokens, row by row, from one cut of its window to the next."""
 
     hidden: np.ndarray
     """float32 (tokens, C)."""
-    ids: Sequence[int]
-    embedding: np.ndarray
-    """float32 (vocabulary, C)."""
     pooling: np.ndarray
-    """float32 (tokens, 2), unnormalised weights."""
+    """float32 (tokens, 1), unnormalised weights."""
     nats: Sequence[float]
     """tokens: of each token; chat: empty."""
     attention: dict[int, np.ndarray]
     """Token's place among the new ones -> its attention over the window, where an item wants it."""
+
+
+def last_sentence(levels: Levels, config: ModelConfig) -> torch.Tensor:
+    """(B, S), the vector of the sentence closed last."""
+    return levels.sentences[:, -1, : config.sentence_width]
 
 
 class Walk:
@@ -65,6 +69,7 @@ class Walk:
         self.weights = {
             level: np.frombuffer(getattr(state, f"{level}_weights"), np.float32) for level in ("token", "paragraph", "topic", "document")
         }
+        self.last_hidden = np.frombuffer(state.hidden, np.float32) if state.hidden else None
         self.findings: list[Finding] = []
         self.closed: list[LevelState] = []
         self.topic_closed = False
@@ -87,15 +92,14 @@ class Walk:
         except KeyError:
             raise AttributeError(name) from None
 
-    def run(self, plan: Plan, encoded: Encoded) -> tuple[TextState, list[ItemResult]]:
-        """Walk the plan's events; returns the new state and one result per item (a session end without items adds one)."""
-        results: list[ItemResult] = []
+    def read(self, events: Iterator[Event], encoded: Encoded, results: list[ItemResult]) -> None:
+        """Walk the events up to a cut of the window, or all that are left; adds one result per item (a session end without items one)."""
         at = 0
-        for event in plan.events:
+        for event in events:
             match event:
-                case int():
-                    self._tokens(encoded, at, at + event)
-                    at += event
+                case Tokens():
+                    self._tokens(event, encoded, at)
+                    at += event.count
                 case Break():
                     self._break(event)
                 case ItemEnd():
@@ -109,14 +113,17 @@ class Walk:
                     if not results or results[-1].findings:
                         results.append(ItemResult(max(0, self.n_items - 1), -1))
                     results[-1] = self._result(results[-1])
-        return self._state(plan, encoded), results
+                case Cut():
+                    self.fields["memory"] = pack_memory(self._document_vector(), self.levels.topic, self.above.hierarchy.open_paragraph(self.levels))
+                    return
 
     def _result(self, result: ItemResult) -> ItemResult:
         found, self.findings = tuple(self.findings), []
         return ItemResult(result.position, result.first_token_id, found, result.buffer_tokens)
 
-    def _state(self, plan: Plan, encoded: Encoded) -> TextState:
-        kept = b"" if self.is_chat else encoded.hidden[-1].tobytes() if len(encoded.hidden) else self.hidden
+    def state(self, plan: Plan) -> TextState:
+        """The new state, after all events."""
+        kept = b"" if self.is_chat or self.last_hidden is None else self.last_hidden.tobytes()
         window = plan.window
         self.fields |= {
             "window": to_bytes(window.ids), "starts": to_bytes(window.starts), "since_us": window.since_us, "reader": plan.reader,
@@ -127,19 +134,23 @@ class Walk:
 
     # 1. tokens
 
-    def _tokens(self, encoded: Encoded, start: int, stop: int) -> None:
+    def _tokens(self, event: Tokens, encoded: Encoded, start: int) -> None:
         """Add tokens to the open sentence, in order: the same sum in any chunks."""
+        stop, width = start + event.count, self.above.config.width
         for a in range(start, stop, CHUNK):
-            b = min(a + CHUNK, stop)
-            pooling = encoded.pooling[a:b]
-            embedded = encoded.embedding[list(encoded.ids[a:b])]
-            parts = np.concatenate((pooling[:, :1] * encoded.hidden[a:b], pooling[:, 1:] * embedded, pooling), axis=1)
-            self.sums = np.add.accumulate(np.concatenate((self.sums[None], parts)), axis=0)[-1]
+            pooling, hidden = encoded.pooling[a : min(a + CHUNK, stop)], encoded.hidden[a : min(a + CHUNK, stop)]
+            self._add(slice(0, width + 1), np.concatenate((pooling * hidden, pooling), axis=1))
             self._remember("token", pooling[:, 0])
-        self.fields["n_tokens"] += stop - start
+        self._add(slice(width + 1, None), self.above.words.vectors(event.text))
+        self.last_hidden = encoded.hidden[stop - 1]
+        self.fields["n_tokens"] += event.count
         for nats in encoded.nats[start:stop]:
             self.fields["nats"] += nats
         self.fields["n_surprised"] += len(encoded.nats[start:stop])
+
+    def _add(self, part: slice, rows: np.ndarray) -> None:
+        if len(rows):
+            self.sums[part] = np.add.accumulate(np.concatenate((self.sums[None, part], rows)), axis=0)[-1]
 
     def _remember(self, level: str, weights: np.ndarray) -> None:
         self.weights[level] = np.concatenate((self.weights[level], weights))[-MAX_WEIGHTS:].astype(np.float32)
@@ -177,8 +188,12 @@ class Walk:
 
     def _sentence_vector(self) -> torch.Tensor:
         width = self.above.config.width
-        hidden, embedded, weights = (torch.from_numpy(part.copy()).clone()[None] for part in np.split(self.sums, (width, 2 * width)))
-        return self.above.hierarchy.pool.sentence(hidden, embedded, weights)
+        hidden, words = self.sums[: width + 1], self.sums[width + 1 :]
+        means = [torch.from_numpy(part[:-1] / np.maximum(part[-1], np.float32(floor)))[None] for part, floor in ((hidden, 1e-6), (words, 1))]
+        return self.above.hierarchy.pool.sentence(*means)
+
+    def _document_vector(self) -> torch.Tensor:
+        return self.above.hierarchy.document(self.levels)
 
     def _advanced(self, speaker: int) -> tuple[Levels, float]:
         """Levels after the open sentence, and the logit that it began a topic."""
@@ -204,11 +219,13 @@ class Walk:
         if p >= threshold and self.n_sentences > 0 and position > self.topic_start:
             self._boundary(2, position, offset, p, "model", before, after)
             self._close_topic(position)
-        self._level("sentence", position, max(end, position + 1), levels.last, self.weights["token"])
+        hierarchy = self.above.hierarchy
+        sentence = last_sentence(levels, self.above.config)
+        self._level("sentence", position, max(end, position + 1), sentence, self.weights["token"])
         self.weights["topic"] = self.weights["topic"] * np.float32(1 - shift_probability(logit, 1.0, 0.0))
         self._remember("topic", np.ones(1, np.float32))
         self._remember("document", (levels.document_weight - self.levels.document_weight).numpy()[0])
-        self._remember("paragraph", (levels.paragraph_weight - self.levels.paragraph_weight).numpy()[0])
+        self._remember("paragraph", hierarchy.score(hierarchy.sentence_score, levels.context).numpy()[0])
         self.levels = levels
         self._count_classes(levels)
         self.fields |= {"n_tokens": 0, "n_sentences": self.n_sentences + 1, "last_speaker": speaker, "begins_paragraph": False}
@@ -217,15 +234,16 @@ class Walk:
 
     def _close_paragraph(self, position: int) -> None:
         if self.updates.paragraph_level == "on_boundary" and self.n_sentences and not self.is_chat:
-            self.levels = self.above.hierarchy.close_paragraph(self.levels, torch.ones(1, 1))
-            self._level("paragraph", self.paragraph_start, position, self.levels.paragraph, self.weights["paragraph"])
+            hierarchy = self.above.hierarchy
+            self._level("paragraph", self.paragraph_start, position, hierarchy.open_paragraph(self.levels), self.weights["paragraph"])
+            self.levels = hierarchy.close_paragraph(self.levels, torch.ones(1, 1))
             self.weights["paragraph"] = self.weights["paragraph"][:0]
         self.fields |= {"paragraph_start": position, "begins_paragraph": self.updates.paragraph_level == "on_boundary"}
 
     def _close_topic(self, end: int) -> None:
         """The segment up to `end` gets its final label, from what was known before the next one began."""
         self.findings.append(self._label(end, True))
-        self._level("topic", self.topic_start, end, mean(self.levels.topic_sum, self.levels.topic_weight), self.weights["topic"])
+        self._level("topic", self.topic_start, end, self.levels.topic, self.weights["topic"])
         self.fields |= {"topic_start": end, "topic_logits": b"", "n_topic": 0}
         self.topic_closed = True
 
@@ -240,15 +258,14 @@ class Walk:
             if self.updates.sentence_level == "on_boundary":
                 self._close_sentence(item.position + 1, event.mark)
             self.fields["characters"] = self.characters + len(item.text)
-        if item.wants_state and (at or self.hidden):
-            hidden = encoded.hidden[at - 1] if at else np.frombuffer(self.hidden, np.float32)
+        if item.wants_state and self.last_hidden is not None:
             attention = encoded.attention.get(at - 1) if event.has_tokens else None
             self.findings.append(
                 LevelState(
                     "token",
                     item.position,
                     item.position + 1,
-                    tuple(hidden.tolist()),
+                    tuple(self.last_hidden.tolist()),
                     () if attention is None else tuple(attention.tolist()),
                 )
             )
@@ -275,14 +292,14 @@ class Walk:
 
     def _document(self) -> None:
         levels, weights = self._open_levels(), self.weights["document"]
-        representation = tuple(mean(levels.document_sum, levels.document_weight)[0].tolist())
+        representation = tuple(self.above.hierarchy.document(levels)[0].tolist())
         self.findings.append(
             LevelState("document", 0, self.n_items, representation, tuple((weights / max(float(weights.sum()), 1e-9)).tolist()))
         )
 
     def _count_classes(self, levels: Levels) -> None:
         """Add what the closed sentence says of its topic: a segment's last words alone (thanks, goodbye) mislead."""
-        logits = self.above.heads.topic_logits(levels)[0]
+        logits = self._topic_logits(levels)
         for name, more in (("topic_logits", logits), ("session_classes", torch.softmax(logits, dim=-1))):
             before = self.fields[name]
             self.fields[name] = (np.frombuffer(before, np.float32) + more.numpy() if before else more.numpy()).tobytes()
@@ -294,7 +311,7 @@ class Walk:
         An open sentence counts where it belongs to the segment.
         """
         has_open = with_open and self.n_tokens > 0
-        now = self.above.heads.topic_logits(self._open_levels() if has_open else self.levels)[0].numpy()
+        now = self._topic_logits(self._open_levels() if has_open else self.levels).numpy()
         total, n = np.frombuffer(self.topic_logits, np.float32), self.n_topic
         if has_open or not n:
             total, n = (total + now if n else now), n + 1
@@ -303,7 +320,13 @@ class Walk:
     def document_logits(self) -> torch.Tensor:
         """(classes,), of everything closed so far."""
         classes = np.frombuffer(self.session_classes, np.float32) / np.float32(self.n_sentences)
-        return session_logits(self.above.heads.document_logits(self.levels)[0], torch.from_numpy(classes))
+        levels = self.levels
+        document = self.above.heads.document_logits(self._document_vector(), levels.topic, levels.context)[0]
+        return session_logits(document, torch.from_numpy(classes))
+
+    def _topic_logits(self, levels: Levels) -> torch.Tensor:
+        """(classes,) of the topic that the last sentence of the levels belongs to."""
+        return self.above.heads.topic_logits(levels.topic, levels.context, last_sentence(levels, self.above.config))[0]
 
     def _label(self, end: int, is_final: bool, whole: bool = False) -> Answer:
         """The most probable class with its calibrated probability; none of a session that has not said a word."""
@@ -326,7 +349,7 @@ class Walk:
         self._surprise(n)
         self._close_paragraph(n)
         self.findings.append(self._label(n, True))
-        self._level("topic", self.topic_start, n, mean(self.levels.topic_sum, self.levels.topic_weight), self.weights["topic"])
+        self._level("topic", self.topic_start, n, self.levels.topic, self.weights["topic"])
         self.findings.append(self._label(n, True, whole=True))
         self.findings += self.closed if self.wants_state else []
         self.closed = []

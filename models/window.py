@@ -37,30 +37,36 @@ class Window:
     def __post_init__(self) -> None:
         self.stretches.append(Stretch(None))
 
-    def append(self, ids: Sequence[int]) -> None:
-        """Take tokens in, one by one; a full window is cut before the next token."""
-        for token_id in ids:
+    def append(self, ids: Sequence[int]) -> list[int]:
+        """Take tokens in, one by one; a full window is cut before the next token. Returns the places in `ids` where it was cut."""
+        cuts = []
+        for place, token_id in enumerate(ids):
             if len(self.ids) >= self.settings.max_tokens:
                 self._cut()
+                cuts.append(place)
             self.ids.append(token_id)
             self.stretches[-1].ids.append(token_id)
+        return cuts
 
     def begin_sentence(self) -> None:
         """The next token begins a sentence."""
         if not self.starts or self.starts[-1] != len(self.ids):
             self.starts.append(len(self.ids))
 
-    def tick(self, timestamp_us: int) -> None:
-        """An item of this event time comes next: time_based cuts a window that has grown for longer than flush_interval_s."""
+    def tick(self, timestamp_us: int) -> bool:
+        """An item of this event time comes next: time_based cuts a window that has grown for longer than flush_interval_s. True when it did."""
         s = self.settings
         if s.flush_strategy != "time_based":
-            return
+            return False
+        cuts = False
         if self.since_us < 0:
             self.since_us = timestamp_us
         elif timestamp_us - self.since_us > s.flush_interval_s * 1e6:
-            if len(self.ids) > self.n_sinks + s.overlap_tokens:
+            cuts = len(self.ids) > self.n_sinks + s.overlap_tokens
+            if cuts:
                 self._cut()
             self.since_us = timestamp_us
+        return cuts
 
     def _cut(self) -> None:
         """Keep the sinks and the overlap: exactly, or from the sentence start nearest to it that keeps at most half a window."""

@@ -4,9 +4,11 @@ Knows names and types; leaves meaning to each package's config.py. Only `__main_
 
 A field `max_tokens` of a dataclass loaded with section "buffer" is `[buffer] max_tokens` in the file and
 `STRATA_BUFFER_MAX_TOKENS` in the environment; without a section it is `max_tokens` and `STRATA_MAX_TOKENS`.
+A list is a list in the file and has commas between in the environment; a table is `[topics.examples]` in the file and a JSON object in the environment.
 """
 
 import dataclasses
+import json
 import tomllib
 import types
 import typing
@@ -17,6 +19,7 @@ from typing import Any, TypeVar
 from schemas.errors import SettingError
 
 T = TypeVar("T")
+WANTED = {dict: "a table (in the environment a JSON object)", tuple: "a list", str: "a text"}
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
@@ -62,6 +65,8 @@ def variable(section: str, name: str) -> str:
 def _fill(cls: type[T], environ: Mapping[str, str], table: Mapping[str, Any], flags: Mapping[str, Any], section: str) -> T:
     values, hints = {}, typing.get_type_hints(cls)
     own = table.get(section, {}) if section else table
+    if not isinstance(own, Mapping):
+        raise SettingError(f"setting {section} (settings file): got {own!r}, wanted a section: write [{section}] above its settings")
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         kind = hints[field.name]
         if dataclasses.is_dataclass(kind):
@@ -99,13 +104,25 @@ def _convert(value: Any, kind: Any, name: str, where: str) -> Any:
         if kind is Path:
             return Path(str(value))
         if origin is tuple:
-            items = value.split(",") if isinstance(value, str) else value
-            return tuple(_convert(i.strip() if isinstance(i, str) else i, args[0], name, where) for i in items if i != "")
-        if origin is dict or kind is dict:
-            if not isinstance(value, dict):
-                raise ValueError("a table")
-            return value
+            if isinstance(value, dict):
+                raise ValueError
+            items = [i for i in value.split(",") if i.strip()] if isinstance(value, str) else value
+            return tuple(_convert(i.strip() if isinstance(i, str) else i, args[0], name, where) for i in items)
+        if origin is dict:
+            return _table(json.loads(value) if isinstance(value, str) else value, args[1], name, where)
+        if kind is str and isinstance(value, dict | list):
+            raise ValueError("a text")
         return kind(value)
     except (TypeError, ValueError) as problem:
-        wanted = str(problem) if origin is typing.Literal or kind is bool else getattr(kind, "__name__", str(kind))
+        wanted = (
+            str(problem) if origin is typing.Literal or kind is bool else WANTED.get(origin or kind) or getattr(kind, "__name__", str(kind))
+        )
         raise SettingError(f"setting {name} ({where}): got {value!r}, wanted {wanted}") from problem
+
+
+def _table(value: Any, kind: Any, name: str, where: str) -> dict[str, Any]:
+    """A table whose values are of that kind; where it is a list, one text alone is a list of one, commas and all."""
+    if not isinstance(value, dict):
+        raise ValueError
+    lone = str if typing.get_origin(kind) is tuple else ()
+    return {k: _convert([v] if isinstance(v, lone) else v, kind, f"{name}.{k}", where) for k, v in value.items()}

@@ -32,9 +32,13 @@ def build_models(config: StreamConfig) -> Mapping[str, SessionModel]:
     """The model of each modality; tokens and chat share one."""
     if config.model == "null":
         return {modality: NullModel() for modality in MODALITIES}
-    settings = TextSettings(config.buffer, config.hierarchical_update, config.state)
-    text = StreamingHierarchicalTransformer.load(config.model_path, settings)
+    text = StreamingHierarchicalTransformer.load(config.model_path, text_settings(config))
     return {"tokens": text, "chat": text, "logs": LogModel(), "metrics": MetricModel()}
+
+
+def text_settings(config: StreamConfig) -> TextSettings:
+    """The sections that are the text model's."""
+    return TextSettings(config.buffer, config.hierarchical_update, config.state, config.topics)
 
 
 def otlp_export(environ: Mapping[str, str]) -> Callable[[Sequence[ReadableSpan]], None]:

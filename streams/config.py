@@ -1,14 +1,14 @@
 """Settings of one worker: names, defaults, units, meanings.
 
 Knows values only; schemas/settings.py fills them, streams/__main__.py passes the environment in. Settings of the model
-([buffer], [hierarchical_update], [state]) are models/config.py's.
+([buffer], [hierarchical_update], [state], [topics]) are models/config.py's.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from models.config import BufferSettings, CacheSettings, UpdateSettings
+from models.config import BufferSettings, CacheSettings, TopicSettings, UpdateSettings
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ class StreamConfig:
     buffer: BufferSettings = field(default_factory=BufferSettings)
     hierarchical_update: UpdateSettings = field(default_factory=UpdateSettings)
     state: CacheSettings = field(default_factory=CacheSettings)
+    topics: TopicSettings = field(default_factory=TopicSettings)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

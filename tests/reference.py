@@ -20,6 +20,29 @@ from sinks.config import SinkConfig
 from streams.config import StreamConfig
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+EXAMPLES = {
+    "topics": """\
+Labels of your own, for segments and sessions of `tokens` and `chat`:
+
+```toml
+[topics]
+labels = ["billing", "outage", "Weather", "other"]
+
+[topics.descriptions]
+billing = "invoices, payments, refunds: why was I charged twice, where is my invoice"
+
+[topics.examples]
+outage = ["the site is down", "nothing loads since noon"]
+```
+
+A label is told by how near a text is to its name, description and examples. A bare name is the weakest: describe a label in the words that the texts themselves use, or give a few of them. `other` is what is near to none; without it
+the nearest is always named. A label of the default set (`Weather`) is one that the model was trained on, and its training is heard as well, unless you describe it anew. In the environment:
+`STRATA_TOPICS_LABELS="billing,outage,other"`, `STRATA_TOPICS_DESCRIPTIONS='{"billing": "invoices, payments, refunds"}'`, `STRATA_TOPICS_EXAMPLES='{"outage": ["the site is down"]}'`.
+
+A `model_version` ends in `+topics-` and eight digits where labels, descriptions or examples are not the default ones, so that answers of different sets are not counted together.
+""",
+}
+"""Section -> what is said below its table."""
 
 
 def meanings(cls: type) -> dict[str, str]:
@@ -42,7 +65,7 @@ def rows(cls: type, section: str = "") -> list[tuple[str, str, str, str]]:
         default = field.default if field.default is not dataclasses.MISSING else typing.cast(typing.Any, field.default_factory)()
         choices = typing.get_args(hints[field.name]) if typing.get_origin(hints[field.name]) is typing.Literal else ()
         meaning = told.get(field.name, "") + (f" One of {', '.join(map(str, choices))}." if choices else "")
-        made.append((section, variable(section, field.name), "" if default in (None, "", ()) else str(default), meaning.strip()))
+        made.append((section, variable(section, field.name), "" if default in (None, "", (), {}) else str(default), meaning.strip()))
     return made
 
 
@@ -62,6 +85,7 @@ def settings() -> str:
     for section in dict.fromkeys(row[0] for row in seen.values()):
         lines += ["", f"## [{section}]" if section else "## Without section", "", "| variable | default | meaning |", "|---|---|---|"]
         lines += [f"| `{name}` | {default} | {meaning} |" for s, name, default, meaning in seen.values() if s == section]
+        lines += ["", EXAMPLES[section].rstrip()] if section in EXAMPLES else []
     return "\n".join(lines) + "\n"
 
 

@@ -8,12 +8,13 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models import checkpoint
@@ -23,13 +24,17 @@ from models.heads import LABELS, Calibration
 from models.memory import keep_freed_memory
 from models.sealed import CheckpointError
 from models.tokenizer import CHAT, TEXT, WordTokenizer, load_tokenizer, train_tokenizer
-from models.training import calibrate, card, inputs, loop, rolling, state
-from models.training.data import Document, all_texts, chat_documents, language_stream, text_documents, visit_documents
+from models.training import calibrate, card, inputs, loop, meanings, rolling, state, word_table
+from models.training.data import CHAT_SETS, Document, all_texts, chat_documents, language_stream, text_documents, visit_documents
 from models.training.language import fresh_trunk, language_stage
-from models.training.multitask import SHARES, levels_stage
+from models.training.multitask import levels_stage
 from models.training.progress import Teller
 from models.training.ranks import Ranks, join, leave
+from models.training.sampling import SHARES
+from models.training.targets import Targets
+from models.training.teacher import NoTeacherError, Teacher
 from models.transformer import StreamingHierarchicalTransformer
+from models.words import WordTable
 
 SGD_LIMIT = 240
 """SGD dev dialogues that are played."""
@@ -52,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--validate-every", type=int, default=0, metavar="N", help="steps [a twentieth of a stage]")
     p.add_argument("--save-every", type=int, default=0, metavar="N", help="steps between training checkpoints [a fortieth of a stage]")
     p.add_argument("--tokenizer", type=Path, default=SHIPPED / "tokenizer.json", help="tokenizer.json to keep; 'new' learns one")
+    p.add_argument("--words", default=str(SHIPPED), help="checkpoint folder whose word table is kept; 'new' learns one from the teacher")
     p.add_argument("--trunk", type=Path, help="skip stage one: a milestone folder or trunk.safetensors of an earlier run")
     p.add_argument("--levels", type=Path, help="skip stages one and two: a milestone folder or model.safetensors of an earlier run")
     p.add_argument("--eager", action="store_true", help="do not compile (no C++ compiler needed; half as fast)")
@@ -70,7 +76,7 @@ def settings_of(a: argparse.Namespace, ranks: Ranks, hashes: dict[str, str]) -> 
     decided: dict[str, str | int | bool] = {
         "seed": a.seed, "steps_language": a.steps_language, "steps_levels": a.steps_levels, "without": ",".join(sorted(left_out(a.without))),
         "threads": a.threads, "eager": a.eager, "device": ranks.device.type, "processes": ranks.world, "tokenizer": str(a.tokenizer),
-        "trunk": str(a.trunk or ""), "levels": str(a.levels or ""), "torch": torch.__version__,
+        "words": a.words, "trunk": str(a.trunk or ""), "levels": str(a.levels or ""), "torch": torch.__version__,
     }  # fmt: skip
     return decided | {f"data {name}": digest for name, digest in hashes.items()}
 
@@ -110,12 +116,35 @@ def weights_of(path: Path, module: str) -> dict[str, Tensor]:
     return rolling.weights(path, module) if path.is_dir() else load_file(path)
 
 
+def words_of(a: argparse.Namespace, tokenizer: WordTokenizer, config: ModelConfig, ranks: Ranks, tell: Teller) -> WordTable:
+    """The word table of a checkpoint, or a new one, which the run folder keeps."""
+    kept = a.run_folder / "words.safetensors"
+    if a.words != "new":
+        return checkpoint.load(Path(a.words)).model.words
+    if ranks.is_first and not kept.exists():
+        documents = documents_of(a.data, tokenizer, "train", set(CHAT_SETS) | {f"{name} as text" for name in CHAT_SETS})
+        units, vectors = meanings.teach(documents, tokenizer, a.run_folder, tell)
+        made = word_table.learn(Teacher(), units, vectors, tokenizer, config.word_width, tell)
+        save_file(made.state_dict(), kept)
+    ranks.wait()
+    table = WordTable(Teacher().names(), config.word_width)
+    table.load_state_dict(load_file(kept))
+    return table
+
+
+def taught(words: WordTable, documents: Sequence[Document], tokenizer: WordTokenizer, run: Path, tell: Teller) -> dict[tuple[int, ...], np.ndarray]:
+    """What the teacher says of the documents' units, in the word table's space."""
+    units, vectors = meanings.teach(documents, tokenizer, run, tell)
+    return dict(zip(units, words.taught(vectors)))
+
+
 def trained(a: argparse.Namespace, tokenizer: WordTokenizer, ranks: Ranks, tell: Teller) -> TextModel:
     """Stages one and two, or what an earlier run made of them."""
     config = replace(ModelConfig(vocab_size=tokenizer.vocab_size), labels=LABELS)
     trunk = fresh_trunk(config, a.seed)
-    model = TextModel(config)
-    model.trunk = trunk
+    words = words_of(a, tokenizer, config, ranks, tell)
+    model = TextModel(config, words.pieces)
+    model.trunk, model.words = trunk, words
     every = {"validate_every": a.validate_every, "save_every": a.save_every}
     if a.levels:
         model.load_state_dict(weights_of(a.levels, "model"))
@@ -139,7 +168,8 @@ def trained(a: argparse.Namespace, tokenizer: WordTokenizer, ranks: Ranks, tell:
         tell("reading the documents")
         without = left_out(a.without)
         documents, dev = (documents_of(a.data, tokenizer, split, without) for split in ("train", "dev"))
-        stage = levels_stage(model, documents, dev, a.steps_levels, a.seed, ranks, compiled=not a.eager)
+        targets = Targets(words, tokenizer, taught(words, (*documents, *dev), tokenizer, a.run_folder, tell))
+        stage = levels_stage(model, documents, dev, targets, a.steps_levels, a.seed, ranks, compiled=not a.eager)
         loop.train(replace(stage, **every), a.run_folder, ranks, tell)
     return model
 
@@ -210,7 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (CheckpointError, loop.DivergedError) as problem:
         tell(f"error: {problem}")
         return 1
-    except ModelConfigError as problem:
+    except (ModelConfigError, NoTeacherError) as problem:
         tell(f"error: {problem}")
         return 2
     finally:

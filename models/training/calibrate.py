@@ -58,7 +58,7 @@ class ListeningWalk(Walk):
 
     def _advanced(self, speaker: int) -> tuple[Levels, float]:
         levels, logit = super()._advanced(speaker)
-        self.trace.append((self.sentence[0], logit, self.above.heads.topic_logits(levels)[0].tolist()))
+        self.trace.append((self.sentence[0], logit, self._topic_logits(levels).tolist()))
         return levels, logit
 
     def __init__(self, *args: Any) -> None:

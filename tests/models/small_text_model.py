@@ -15,7 +15,7 @@ from models.steps import Answer, Boundary, Item, ItemResult, LevelState, Work
 from models.tokenizer import load_tokenizer
 from models.transformer import StreamingHierarchicalTransformer
 
-CONFIG = ModelConfig(width=64, n_layers=2, n_heads=2, n_kv_heads=1, feed_forward=96, sentence_width=32, labels=LABELS)
+CONFIG = ModelConfig(width=64, n_layers=2, n_heads=4, n_kv_heads=2, feed_forward=96, sentence_width=32, word_width=16, labels=LABELS)
 PIECE = re.compile(r"\s*\S+\s*")
 TEXT = (
     "The harbour lay still under the morning fog. Dr. Elm walked down to the pier, counting boats. There were 3.5 of them, she joked!\n\n"

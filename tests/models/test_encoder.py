@@ -1,11 +1,14 @@
 """The cached encoder is the full forward, whatever the split, the batch or the history of its caches."""
 
 import random
+from unittest.mock import patch
 
 import pytest
 import torch
 
-from models.config import ModelConfig
+from models.attention import full_attention
+from models.cache_pool import CachePool
+from models.config import MARKS, ModelConfig
 from models.encoder import CachedEncoder, Run
 from models.kv_cache import KVCache
 from models.row_blocks import ROWS
@@ -18,25 +21,42 @@ CONFIG = ModelConfig(n_layers=2)
 def trunk():
     torch.set_num_threads(1)
     torch.manual_seed(1)
-    return Trunk(CONFIG).eval().requires_grad_(False)
+    trunk = Trunk(CONFIG).eval().requires_grad_(False)
+    for p in trunk.blocks.parameters():
+        p.data *= 2 if p.ndim == 2 else 1  # attention that looks somewhere
+    return trunk
 
 
 @pytest.fixture(scope="module")
 def encoder(trunk):
-    return CachedEncoder(trunk)
+    return CachedEncoder(trunk, n_threads=2)
+
+
+def full(trunk, tokens, memory=None):
+    """The slow way: everything at once, keys and values rounded as the cache stores them."""
+
+    def rounded(q, k, v):
+        return full_attention(q, k.half().float(), v.half().float())
+
+    with patch("models.trunk.full_attention", rounded):
+        return trunk(torch.tensor([tokens]), None if memory is None else memory[None])[0]
 
 
 def ids(n, seed):
     return random.Random(seed).choices(range(20, CONFIG.vocab_size), k=n)
 
 
-def in_splits(encoder, tokens, seed):
+def a_memory(seed):
+    return torch.randn(CONFIG.n_sinks - MARKS, CONFIG.width, generator=torch.Generator().manual_seed(seed))
+
+
+def in_splits(encoder, tokens, seed, memory=None):
     chance, cache, parts, at = random.Random(seed), KVCache(CONFIG), [], 0
     while at < len(tokens):
         size = chance.choice((1, 1, 2, 3, 9, 70))
-        others = [Run(KVCache(CONFIG), ids(chance.randint(1, 40), seed + at + n)) for n in range(chance.choice((0, 1, 6)))]
+        others = [Run(KVCache(CONFIG), ids(chance.choice((1, 1, 2, 9, 40)), seed + at + n)) for n in range(chance.choice((0, 1, 6, 45)))]
         place = chance.randint(0, len(others))
-        runs = [*others[:place], Run(cache, tokens[at : at + size]), *others[place:]]
+        runs = [*others[:place], Run(cache, tokens[at : at + size], memory=memory), *others[place:]]
         parts.append(encoder.encode(runs)[place])
         at += size
     return torch.cat(parts)
@@ -44,8 +64,9 @@ def in_splits(encoder, tokens, seed):
 
 def test_incremental_equals_full_forward(trunk, encoder):
     tokens = ids(512, 0)
-    full = trunk(torch.tensor([tokens]))[0]
-    assert (in_splits(encoder, tokens, 3) - full).abs().max() < 1e-4
+    found = in_splits(encoder, tokens, 3)
+    assert (found - full(trunk, tokens)).abs().max() < 1e-3
+    assert 0 < (found - trunk(torch.tensor([tokens]))[0]).abs().max() < 1e-2, "what half precision of keys and values costs"
 
 
 def test_bits_do_not_depend_on_split_or_batch(encoder):
@@ -53,6 +74,55 @@ def test_bits_do_not_depend_on_split_or_batch(encoder):
     whole = encoder.encode([Run(KVCache(CONFIG), tokens)])[0]
     for seed in range(6):
         assert torch.equal(in_splits(encoder, tokens, seed), whole)
+
+
+def test_products_of_bfloat16_keep_the_law_and_stay_near(trunk):
+    rounded, tokens = CachedEncoder(trunk, 2, torch.bfloat16), ids(300, 40)
+    whole = rounded.encode([Run(KVCache(CONFIG), tokens)])[0]
+    assert torch.equal(in_splits(rounded, tokens, 8), whole)
+    assert 1e-4 < (whole - full(trunk, tokens)).abs().mean() < 0.02
+
+
+def test_bits_do_not_depend_on_the_number_of_threads(trunk, encoder):
+    windows = [ids(chance, 20 + n) for n, chance in enumerate((1, 1, 300, 7, 130, 64, 1, 1, 512, 2))]
+    one = CachedEncoder(trunk, n_threads=1).encode([Run(KVCache(CONFIG), window) for window in windows])
+    for n_threads in (2, 3):
+        some = CachedEncoder(trunk, n_threads).encode([Run(KVCache(CONFIG), window) for window in windows])
+        assert all(torch.equal(a, b) for a, b in zip(one, some, strict=True))
+
+
+def test_a_failing_run_fails_the_step_whichever_thread_has_it(encoder):
+    for place in range(4):
+        runs = [Run(KVCache(CONFIG), ids(30, n)) for n in range(4)]
+        runs[place].ids = [CONFIG.vocab_size]
+        with pytest.raises(IndexError):
+            encoder.encode(runs)
+    assert len(encoder.encode([Run(KVCache(CONFIG), ids(30, 0))])[0]) == 30
+
+
+def test_a_memory_in_the_sinks_equals_full_forward_with_it(trunk, encoder):
+    tokens, memory = ids(200, 30), a_memory(1)
+    found = in_splits(encoder, tokens, 4, memory)
+    assert (found - full(trunk, tokens, memory)).abs().max() < 1e-3
+    assert (found - full(trunk, tokens)).abs().max() > 0.1
+    assert torch.equal(found, encoder.encode([Run(KVCache(CONFIG), tokens, memory=memory)])[0])
+
+
+def test_no_memory_equals_a_memory_of_zeros(trunk, encoder):
+    tokens, zeros = ids(40, 31), torch.zeros(CONFIG.n_sinks - MARKS, CONFIG.width)
+    assert torch.equal(encoder.encode([Run(KVCache(CONFIG), tokens)])[0], encoder.encode([Run(KVCache(CONFIG), tokens, memory=zeros)])[0])
+    assert torch.equal(full(trunk, tokens), full(trunk, tokens, zeros))
+
+
+
+def test_a_thousand_full_windows_fit_the_default_budget(encoder):
+    config = ModelConfig()
+    cache = KVCache(config)
+    cache.reserve(config.max_positions)
+    pool = CachePool(512 * 2**20)
+    for session in range(1000):
+        pool.put(str(session), cache)
+    assert pool.shrink() == 0
 
 
 def test_a_cache_cut_back_gives_the_same_bits_again(encoder):
