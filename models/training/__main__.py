@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from models import checkpoint
+from models import checkpoint, sealed
 from models.checkpoint import SHIPPED, Checkpoint, TextModel
 from models.config import ModelConfig, ModelConfigError
 from models.heads import LABELS, Calibration
@@ -75,8 +76,9 @@ def settings_of(a: argparse.Namespace, ranks: Ranks, hashes: dict[str, str]) -> 
     """All that decides the weights; a resumed run must have the same."""
     decided: dict[str, str | int | bool] = {
         "seed": a.seed, "steps_language": a.steps_language, "steps_levels": a.steps_levels, "without": ",".join(sorted(left_out(a.without))),
-        "threads": a.threads, "eager": a.eager, "device": ranks.device.type, "processes": ranks.world, "tokenizer": str(a.tokenizer),
-        "words": a.words, "trunk": str(a.trunk or ""), "levels": str(a.levels or ""), "torch": torch.__version__,
+        "threads": a.threads, "eager": a.eager, "device": ranks.device.type, "processes": ranks.world, "torch": torch.__version__,
+        "tokenizer": inputs.content_of(a.tokenizer), "words": inputs.content_of(Path(a.words)), "trunk": inputs.content_of(a.trunk),
+        "levels": inputs.content_of(a.levels),
     }  # fmt: skip
     return decided | {f"data {name}": digest for name, digest in hashes.items()}
 
@@ -95,7 +97,7 @@ def tokenizer_of(path: Path, data: Path, run: Path, ranks: Ranks) -> WordTokeniz
         return load_tokenizer(path)
     kept = run / "tokenizer.json"
     if ranks.is_first and not kept.exists():
-        kept.write_bytes(train_tokenizer(all_texts(data), ModelConfig().vocab_size).tokenizer.to_str().encode())
+        sealed.write_file(kept, train_tokenizer(all_texts(data), ModelConfig().vocab_size).tokenizer.to_str().encode())
     ranks.wait()
     return load_tokenizer(kept)
 
@@ -125,7 +127,7 @@ def words_of(a: argparse.Namespace, tokenizer: WordTokenizer, config: ModelConfi
         documents = documents_of(a.data, tokenizer, "train", set(CHAT_SETS) | {f"{name} as text" for name in CHAT_SETS})
         units, vectors = meanings.teach(documents, tokenizer, a.run_folder, tell)
         made = word_table.learn(Teacher(), units, vectors, tokenizer, config.word_width, tell)
-        save_file(made.state_dict(), kept)
+        sealed.write_file(kept, save_tensors(made.state_dict()))
     ranks.wait()
     table = WordTable(Teacher().names(), config.word_width)
     table.load_state_dict(load_file(kept))
@@ -168,7 +170,11 @@ def trained(a: argparse.Namespace, tokenizer: WordTokenizer, ranks: Ranks, tell:
         tell("reading the documents")
         without = left_out(a.without)
         documents, dev = (documents_of(a.data, tokenizer, split, without) for split in ("train", "dev"))
+        if not ranks.is_first:
+            ranks.wait()  # until the first has asked the teacher; the others read what it wrote
         targets = Targets(words, tokenizer, taught(words, (*documents, *dev), tokenizer, a.run_folder, tell))
+        if ranks.is_first:
+            ranks.wait()
         stage = levels_stage(model, documents, dev, targets, a.steps_levels, a.seed, ranks, compiled=not a.eager)
         loop.train(replace(stage, **every), a.run_folder, ranks, tell)
     return model

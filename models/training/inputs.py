@@ -37,6 +37,14 @@ def data_hashes(data: Path) -> dict[str, str]:
     return {f: hashlib.sha256((data / f).read_bytes()).hexdigest()[:16] for f in FILES}
 
 
+def content_of(path: Path | None) -> str:
+    """Name and hash of a file, or of a sealed folder's manifest; the path alone where there is none (`new`)."""
+    if path is None:
+        return ""
+    file = path / sealed.MANIFEST if path.is_dir() else path
+    return f"{path.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}" if file.is_file() else str(path)
+
+
 def begin(run: Path, settings: Mapping[str, Any], resume: bool) -> None:
     """Start a run folder, or go on with one that has the same settings. Raises ModelConfigError where that cannot be."""
     path = run / "settings.json"

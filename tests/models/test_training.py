@@ -1,6 +1,7 @@
 """Training and streaming compute the same thing, the losses are what they say, and the scores follow their definitions."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,14 +12,17 @@ import torch.nn.functional as F
 from models.checkpoint import TextModel
 from models.heads import session_logits
 from models.tokenizer import CHAT, SINK, TEXT
-from models.training import calibrate
+from models.training import calibrate, multitask
 from models.training.calibrate import ListeningWalk, Played, calibration_error, fit_platt, fit_temperature, segmentation
 from models.training.data import Document, Unit, chat_document, text_document
 from models.training.language import NextTokenLoss, crops, fresh_trunk, language_stage, nats_per_token, sinks
 from models.training.loop import Stage, StoppedError, train
-from models.training.multitask import collate, levels_stage, losses, read, with_unknown_names
+from models.training.multitask import collate, levels_stage, losses, read
 from models.training.progress import Teller
 from models.training.ranks import Ranks
+from models.training.sampling import with_unknown_names
+from models.training.targets import Targets, words_of
+from models.words import WordTable
 from tests.models.small_stage import ask_at, equal, files, weights
 from tests.models.small_text_model import CONFIG, UTTERANCES, small_checkpoint, small_model
 
@@ -58,17 +62,33 @@ def small_language_stage() -> Stage:
     return language_stage(fresh_trunk(config, 5), streams, streams, 6, 5, Ranks(), batch=2, compiled=False)
 
 
+def word_table() -> WordTable:
+    generator = torch.Generator().manual_seed(3)
+    table = WordTable(("flight", "boston", "find", "food", "##s", "restaurant", "one", "two", "nine", "like", "would", "you"), CONFIG.word_width)
+    table.fill(torch.randn(len(table.pieces), table.width, generator=generator))
+    return table
+
+
+def targets(documents: Sequence[Document], is_taught: bool = True) -> Targets:
+    """A teacher that says something else of every unit, or nothing."""
+    chance = np.random.default_rng(4)
+    said = {words_of(u): chance.normal(size=CONFIG.word_width) for d in documents for u in d.units} if is_taught else {}
+    return Targets(word_table(), small_checkpoint().tokenizer, {ids: v / np.linalg.norm(v) for ids, v in said.items()})
+
+
 def small_levels_stage() -> Stage:
     torch.manual_seed(5)
     tokenizer = small_checkpoint().tokenizer
     chat = [chat_document("sgd_multi", dialogue() | {"name": str(n)}, tokenizer, {"Flights": 0, "Restaurants": 1}) for n in range(3)]
     parts = ["One two. Three four.", "Five six.", "Seven eight. Nine."] * 20
     text = [text_document("wiki300", "x", parts, "\n\n", [0, 2, 30], [3] * len(parts), tokenizer)]
-    return levels_stage(TextModel(CONFIG), [*chat, *text], [*chat, *text], 4, 5, Ranks(), compiled=False)
+    documents = [*chat, *text]
+    return levels_stage(TextModel(CONFIG), documents, documents, targets(documents), 4, 5, Ranks(), compiled=False)
 
 
 @pytest.mark.parametrize("build", [small_language_stage, small_levels_stage])
-def test_a_stage_that_was_stopped_goes_on_to_the_bit(build, tmp_path):
+def test_a_stage_that_was_stopped_goes_on_to_the_bit(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(multitask, "DEV_BATCHES", 2)
     whole, stopped, resumed = (replace(build(), validate_every=3) for _ in range(3))
     train(whole, tmp_path / "whole", Ranks(), Teller(silent=True))
     ask, inner = ask_at(1), stopped.step
@@ -123,26 +143,30 @@ def test_text_becomes_sentences_with_the_truths_of_their_parts():
 
 def test_training_and_streaming_give_the_same_logits():
     loaded = small_checkpoint()
+    loaded.model.words = word_table()
     model = small_model(checkpoint=loaded)
     d = chat_document("sgd_multi", dialogue(), loaded.tokenizer, {})
-    batch = collate([(d, 0)], 512, 1)
+    batch = collate([(d, 0)], 512, 1, targets([d]), CONFIG.n_sinks)
+    assert batch.words.abs().sum() > 0
     with torch.no_grad():
         wanted = read(loaded.model, batch, loaded.model.trunk(batch.ids))
     played = Played("sgd_multi", [t for _, t in UTTERANCES], [s for s, _ in UTTERANCES], [0] * 10, [], [None] * 10)
     model.settings = type(model.settings)()  # a window of 512, as in training
     calibrate.play(model, [played], lambda line: None)
-    assert torch.allclose(torch.tensor([logit for _, logit in played.shifts]), wanted.shift[0, 1:], atol=1e-4)
-    assert torch.allclose(torch.tensor([topic for _, topic in played.topics]), wanted.topic[0], atol=1e-4)
+    # caches hold half precision
+    assert torch.allclose(torch.tensor([logit for _, logit in played.shifts]), wanted.shift[0, 1:], atol=1e-3)
+    assert torch.allclose(torch.tensor([topic for _, topic in played.topics]), wanted.topic[0], atol=1e-3)
     whole = session_logits(wanted.document[0], torch.softmax(wanted.topic[0], -1).mean(0))
-    assert torch.allclose(torch.tensor(played.document), whole, atol=1e-4)
+    assert torch.allclose(torch.tensor(played.document), whole, atol=1e-3)
     assert not isinstance(model.walk, ListeningWalk)
 
 
 def test_unknown_truths_cost_nothing():
-    d = Document("x", "x", "chat", tuple(Unit((6 + n % 2, 99, 100 + n), 6 + n % 2) for n in range(5)))
-    batch = collate([(d, 0)], 256, 1)
-    found = read(small_checkpoint().model, batch, torch.randn(1, 256, 64))
-    assert set(losses(batch, found)) <= {"continue"}
+    d = Document("x", "x", "chat", tuple(Unit((6 + n % 2, 99, 100 + n), 6 + n % 2) for n in range(9)))
+    for is_taught, wanted in ((True, {"meaning", "likeness"}), (False, set())):
+        batch = collate([(d, 0)], 256, 1, targets([d], is_taught), CONFIG.n_sinks)
+        found = read(small_checkpoint().model, batch, torch.randn(1, 256, CONFIG.width))
+        assert set(losses(batch, found)) == wanted
 
 
 def test_scores_are_those_of_the_definitions():
