@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from models import sealed
 from models.config import ModelConfig
-from models.heads import Calibration, Heads
+from models.heads import Calibration, Heads, calibration_of
 from models.hierarchy import Hierarchy
 from models.sealed import CheckpointError, as_json
 from models.tokenizer import WordTokenizer, load_tokenizer
@@ -76,10 +76,10 @@ def load(folder: Path | None = None) -> Checkpoint:
     try:
         shape = json.loads(contents["config.json"])
         config = ModelConfig(**(shape | {"labels": tuple(shape["labels"])}))
-        model = TextModel(config, contents["words.txt"].decode().split("\n"))
+        model = TextModel(config, contents["words.txt"].decode().split("\n") if contents["words.txt"] else ())
         tensors = load_tensors(contents["weights.safetensors"])
         model.load_state_dict({name: t if t.dtype == torch.int8 else t.float() for name, t in tensors.items()})
-        calibration = Calibration(**json.loads(contents["calibration.json"]))
+        calibration = calibration_of(json.loads(contents["calibration.json"]))
     except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as problem:
         raise CheckpointError(f"checkpoint {folder} does not fit this version ({problem}); take one that its release made") from problem
     version = f"{folder.name}-{hashlib.sha256(as_json(manifest)).hexdigest()[:12]}"

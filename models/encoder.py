@@ -1,10 +1,12 @@
 """The trunk over caches: prefill and decode, for many sessions at once, with bits that no batch can change.
 
-Knows the arithmetic of a step and its threads; leaves rows and batches to step_layout.py, windows and sessions to transformer.py.
+Knows the arithmetic of a step and its threads; leaves rows and batches to step_layout.py, their attention to batched_attention.py,
+windows and sessions to transformer.py.
 Next: models/hierarchy.py
 """
 
 import os
+import threading
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -15,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.attention import BUCKET, rotary_tables
+from models.attention import rotary_tables
+from models.batched_attention import BatchedAttention, Scratch
 from models.config import MARKS, ModelConfig
-from models.row_blocks import BATCHED_POSITIONS, BATCHES, ROWS, SIZES, RowBlocks, equal_attention_sizes
-from models.step_layout import Batch, Layout, Run
+from models.row_blocks import ROWS, SIZES, RowBlocks, equal_attention_sizes
+from models.step_layout import Layout, Run
 from models.trunk import Block, Trunk
 
 __all__ = ["CachedEncoder", "Run", "normal"]
@@ -53,7 +56,9 @@ class CachedEncoder:
         self.attention_sizes = equal_attention_sizes(self.config)
         self.n_threads = n_threads or min(2, len(os.sched_getaffinity(0)))
         self.threads = ThreadPoolExecutor(max(1, self.n_threads - 1), "trunk", torch.set_num_threads, (1,))
-        self.scratches = [_Scratch(self.config) for _ in range(self.n_threads)]
+        self.scratches = [Scratch(self.config) for _ in range(self.n_threads)]
+        self.lock = threading.Lock()
+        """One step at a time: its threads own the scratches."""
 
     @torch.inference_mode()
     def encode(self, runs: Sequence[Run]) -> list[Tensor]:
@@ -62,7 +67,8 @@ class CachedEncoder:
         Each cache may stand in one run only. On an exception the caches of the runs are no longer valid.
         """
         shares = _shares([len(run.ids) for run in runs], self.n_threads)
-        found = self._together([partial(self._encode, [runs[n] for n in share], thread) for thread, share in enumerate(shares)])
+        with self.lock:
+            found = self._together([partial(self._encode, [runs[n] for n in share], thread) for thread, share in enumerate(shares)])
         hidden = [torch.empty(0)] * len(runs)
         for share, parts in zip(shares, found):
             for number, part in zip(share, parts):
@@ -160,67 +166,17 @@ def _paired(rows: Tensor, config: ModelConfig) -> Tensor:
     return rows.view(-1, 2, config.head_size // 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
 
 
-class _Scratch:
-    """One thread's memory for keys, values and scores of a batch, in float32."""
-
-    def __init__(self, config: ModelConfig):
-        self.config = config
-        size = BATCHES[0] * config.n_kv_heads * config.head_size * config.max_positions
-        self._keys, self._values = torch.empty(size), torch.empty(size)
-        self._scores = torch.empty(BATCHED_POSITIONS * config.n_heads * config.max_positions)
-
-    def keys_values(self, n_sessions: int, keys: int) -> tuple[Tensor, Tensor]:
-        """(sessions, H_kv, D, keys) and (sessions, H_kv, keys, D)"""
-        c = self.config
-        size = n_sessions * c.n_kv_heads * c.head_size * keys
-        return self._keys[:size].view(n_sessions, c.n_kv_heads, -1, keys), self._values[:size].view(n_sessions, c.n_kv_heads, keys, -1)
-
-    def scores(self, n_sessions: int, n_positions: int, keys: int) -> Tensor:
-        """(sessions, H_kv, positions, group, keys)"""
-        c = self.config
-        size = n_sessions * n_positions * c.n_heads * keys
-        return self._scores[:size].view(n_sessions, c.n_kv_heads, n_positions, c.group, keys)
-
-
-class _Attention:
-    """One batch's way through attention, the same in every layer: all views are made once, for a view costs as much as a small product."""
-
-    def __init__(self, batch: Batch, queries: Tensor, outputs: Tensor, scratch: _Scratch):
-        """queries, outputs: (attention rows, D), of the whole step."""
-        n = len(batch.caches)
-        keys, values = scratch.keys_values(n, batch.keys)
-        self.batch, self.by_position = batch, scratch.scores(n, batch.n_positions, batch.keys)
-        self.last_bucket = self.by_position[..., -BUCKET:]
-        self.scores = self.by_position.flatten(2, 3).flatten(0, 1)  # (sessions * H_kv, positions * group, keys)
-        self.keys, self.values = keys.flatten(0, 1), values.flatten(0, 1)
-        self.loaded = [*keys.unbind(0), *values.unbind(0)]
-        self.stored = [cache.views(batch.keys) for cache in batch.caches]
-        shape = (*self.scores.shape[:2], queries.shape[1])
-        self.queries, self.outputs = (rows[batch.start : batch.stop].view(shape) for rows in (queries, outputs))
-
-    def layer(self, number: int, is_last: bool) -> None:
-        """Read the queries, write the outputs."""
-        torch._foreach_copy_(self.loaded, [views[number][0] for views in self.stored] + [views[number][1] for views in self.stored])
-        torch.bmm(self.queries, self.keys, out=self.scores)
-        self.last_bucket.add_(self.batch.mask)
-        torch.softmax(self.scores, dim=-1, out=self.scores)
-        torch.bmm(self.scores, self.values, out=self.outputs)
-        if is_last:
-            for run, place, nth, position in self.batch.watched:
-                run.attention[position] = self.by_position[place, :, nth].flatten(0, 1).mean(dim=0)[: position + 1].clone()
-
-
 class _Step:
     """One pass of a share's rows through the layers."""
 
-    def __init__(self, layout: Layout, turns: Tensor, scratch: _Scratch, config: ModelConfig):
+    def __init__(self, layout: Layout, turns: Tensor, scratch: Scratch, config: ModelConfig):
         """turns: complex64 (R, 1, D / 2)."""
         self.layout, self.turns, self.config = layout, turns, config
         c, n_rows, n_attention_rows = config, len(layout.ids), len(layout.query_rows)
         self.queries = torch.empty(n_rows, c.n_heads, c.head_size)
         self.keys_values = torch.empty(2, n_rows, c.n_kv_heads, c.head_size, dtype=torch.float16)
         self.sorted_queries, self.sorted_outputs = torch.empty(n_attention_rows, c.head_size), torch.empty(n_attention_rows, c.head_size)
-        self.attentions = [_Attention(batch, self.sorted_queries, self.sorted_outputs, scratch) for batch in layout.batches]
+        self.attentions = [BatchedAttention(batch, self.sorted_queries, self.sorted_outputs, scratch) for batch in layout.batches]
 
     def layer(self, number: int, layer: _Layer, x: Tensor) -> None:
         """x: (R, C), changed in place. In blocks of rows, so that what one operation wrote the next still finds close by."""

@@ -5,12 +5,14 @@ Next: models/transformer.py
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.config import ModelConfig
+from models.labels import LabelScoring
 
 OTHER = "other"
 SGD_DOMAINS = (
@@ -29,8 +31,9 @@ LABELS = (*SGD_DOMAINS, *MTS_SECTIONS, OTHER)
 class Calibration:
     """Fitted on dev data, stored with the weights. A temperature divides logits; a threshold is on the calibrated probability."""
 
-    topic_temperature: float = 1.0
-    document_temperature: float = 1.0
+    topic_scoring: LabelScoring = field(default_factory=LabelScoring)
+    """How head and similarity are pooled for the topic being read."""
+    document_scoring: LabelScoring = field(default_factory=LabelScoring)
     shift_temperature: float = 1.0
     shift_bias: float = 0.0
     """Added to the shift logit after the division (Platt scaling)."""
@@ -67,9 +70,10 @@ def session_logits(document: Tensor, sentences: Tensor) -> Tensor:
     return (0.2 * torch.softmax(document, dim=-1) + 0.8 * sentences).clamp_min(1e-9).log()
 
 
-def probabilities(logits: Tensor, temperature: float) -> list[float]:
-    """Calibrated class probabilities of one row, in float64 so that they add up to 1."""
-    return torch.softmax(logits.double() / temperature, dim=-1).tolist()
+def calibration_of(table: dict[str, Any]) -> Calibration:
+    """What asdict() made of a calibration. Raises TypeError or ModelConfigError for another table."""
+    scorings = {name: LabelScoring.from_json(table[name]) for name in ("topic_scoring", "document_scoring")}
+    return Calibration(**(table | scorings))
 
 
 def shift_probability(logit: float, temperature: float, bias: float) -> float:

@@ -75,6 +75,7 @@ class Readout:
         before, targets = [], list[int]()
         for job, part in zip(jobs, parts):
             if not job.is_chat and len(part):
+                part = part.half().float()  # as a state keeps the last one: the same surprise in any split
                 before += [_before(job)[None], part[:-1]]
                 targets += job.plan.window.stretches[turn].ids
                 job.before = part[-1]
@@ -93,4 +94,4 @@ def _size(job: Job) -> int:
 
 def _before(job: Job) -> Tensor:
     """Hidden state that predicts the next token to be read out."""
-    return job.before if job.before is not None else torch.from_numpy(np.frombuffer(job.state.hidden, np.float32).copy())
+    return job.before if job.before is not None else torch.from_numpy(np.frombuffer(job.state.hidden, np.float16).astype(np.float32))

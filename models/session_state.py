@@ -48,7 +48,7 @@ class TextState(msgspec.Struct, array_like=True, frozen=True):
     """Sentence starts in the window, uint16."""
     since_us: int = -1
     hidden: bytes = b""
-    """Hidden state of the last token, which predicts the next; empty before the first token and in chat."""
+    """Hidden state of the last token, float16, which predicts the next; empty before the first token and in chat."""
     speakers: tuple[str, ...] = ()
     last_speaker: int = -1
     n_sentences: int = 0
@@ -80,6 +80,8 @@ class TextState(msgspec.Struct, array_like=True, frozen=True):
     """Sentences in it."""
     session_classes: bytes = b""
     """Sum of the class probabilities of all sentences, float32."""
+    session_meaning: bytes = b""
+    """Sum of what they mean, float32 (W,)."""
 
 
 def new_state(config: ModelConfig, is_chat: bool) -> TextState:

@@ -22,15 +22,18 @@ from models.checkpoint import Checkpoint
 from models.config import TextSettings, check
 from models.encoder import CachedEncoder, Run
 from models.kv_cache import BYTES_PER_ID, KVCache
+from models.labels import label_set, label_vectors
 from models.memory import keep_freed_memory
 from models.plan import Event, plan
 from models.readout import MAX_STEP_ROWS, Job, Readout
 from models.session_state import TextState, new_state, unpack_memory
 from models.steps import Answer, ItemResult, StepResult, Work
 from models.tokenizer import CHAT
-from models.walk import Above, Encoded, Walk
+from models.walk import Above, Encoded, Labels, Walk
 from models.window import from_bytes
 
+LONGEST_EMBEDDED = 256
+"""Tokens of a label's text that are read."""
 LONG_TEXT = 16_384
 """Characters; a longer piece is stepped in parts, which changes nothing but the memory it takes."""
 
@@ -65,14 +68,33 @@ class StreamingHierarchicalTransformer:
         keep_freed_memory()
         self.config, self.settings, self.version, self.tokenizer = config, settings, loaded.version, loaded.tokenizer
         self.encoder = CachedEncoder(loaded.model.trunk)
-        self.above = Above(config, loaded.model.hierarchy, loaded.model.heads, loaded.calibration, loaded.model.words)
         self.pool = CachePool(settings.state.max_cache_size_mb * 2**20)
-        self.readout = Readout(self.encoder, loaded.model.hierarchy.pool)
+        self.hierarchy, self.words = loaded.model.hierarchy, loaded.model.words
+        self.readout = Readout(self.encoder, self.hierarchy.pool)
+        labels = label_set(settings.topics, config.labels)
+        named = Labels(labels.names, label_vectors(labels, self.embed), labels.columns(config.labels))
+        self.above = Above(config, self.hierarchy, loaded.model.heads, loaded.calibration, self.words, named)
+        self.version += labels.suffix()
 
     @classmethod
     def load(cls, path: Path | None = None, settings: TextSettings | None = None) -> "StreamingHierarchicalTransformer":
         """From a checkpoint's folder; by default the one that ships with the package."""
         return cls(checkpoint.load(path), settings)
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """What short texts mean, each by itself, float32 (n, W), unit: as their sentences would be pooled in a session."""
+        vectors, marks = np.zeros((len(texts), self.config.word_width), np.float32), from_bytes(new_state(self.config, False).window)
+        for n, text in enumerate(texts):
+            ids = self.tokenizer.encode(text)[: LONGEST_EMBEDDED]
+            if not ids:
+                continue
+            hidden = self.encoder.encode([Run(KVCache(self.config), [*marks, *ids])])[0][len(marks) :]
+            weights = self.hierarchy.pool.weights(hidden)
+            words = torch.from_numpy(self.words.mean(self.tokenizer.decode(ids)).astype(np.float32))[None]
+            sentence = self.hierarchy.pool.sentence((weights * hidden).sum(0, keepdim=True) / weights.sum(), words)
+            vectors[n] = self.hierarchy.pool.meanings(sentence)[0].numpy()
+        return vectors
 
     # 1. a step
 
@@ -201,7 +223,7 @@ class StreamingHierarchicalTransformer:
 
     def _memory(self, packed: bytes) -> Tensor | None:
         """What the sinks carry, (n_sinks - 2, C)."""
-        return self.above.hierarchy.memory(*unpack_memory(packed)[:, None].unbind(0))[0] if packed else None
+        return self.hierarchy.memory(*unpack_memory(packed)[:, None].unbind(0))[0] if packed else None
 
     def _pass(self, runs: Sequence[tuple[Job, Run, int]]) -> None:
         starts = [run.cache.length for _, run, _ in runs]

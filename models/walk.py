@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from models.config import ModelConfig, UpdateSettings
-from models.heads import Calibration, Heads, probabilities, session_logits, shift_probability
-from models.hierarchy import Hierarchy, Levels, unit_flags
+from models.heads import Calibration, Heads, session_logits, shift_probability
+from models.hierarchy import Hierarchy, Levels, mean, unit_flags
+from models.labels import LabelScoring, scores, similarities, unit
 from models.plan import Cut, Event, ItemEnd, Plan, SessionEnd, Tokens
 from models.reader import CONTEXT, SURROGATE, Break
 from models.session_state import MAX_WEIGHTS, TextState, pack_levels, pack_memory, unpack_levels
@@ -29,6 +30,23 @@ CHUNK = 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Labels:
+    """What topics are called, and how a text is likened to that (labels.py)."""
+
+    names: tuple[str, ...]
+    vectors: np.ndarray
+    """float32 (labels, W), unit."""
+    columns: np.ndarray
+    """int64 (labels,)."""
+
+    def probabilities(self, meaning: np.ndarray, head_logits: np.ndarray, scoring: LabelScoring) -> list[float]:
+        """meaning: (W,) unit; head_logits: (classes,). Returns one calibrated probability per label."""
+        near = similarities(meaning[None], self.vectors)
+        p: list[float] = np.exp(scores(near, head_logits[None].astype(np.float64), self.columns, scoring))[0].tolist()
+        return p
+
+
+@dataclass(frozen=True, slots=True)
 class Above:
     """All that lies above the trunk."""
 
@@ -37,6 +55,7 @@ class Above:
     heads: Heads
     calibration: Calibration
     words: WordTable
+    labels: Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +88,7 @@ class Walk:
         self.weights = {
             level: np.frombuffer(getattr(state, f"{level}_weights"), np.float32) for level in ("token", "paragraph", "topic", "document")
         }
-        self.last_hidden = np.frombuffer(state.hidden, np.float32) if state.hidden else None
+        self.last_hidden = np.frombuffer(state.hidden, np.float16) if state.hidden else None
         self.findings: list[Finding] = []
         self.closed: list[LevelState] = []
         self.topic_closed = False
@@ -142,7 +161,7 @@ class Walk:
             self._add(slice(0, width + 1), np.concatenate((pooling * hidden, pooling), axis=1))
             self._remember("token", pooling[:, 0])
         self._add(slice(width + 1, None), self.above.words.vectors(event.text))
-        self.last_hidden = encoded.hidden[stop - 1]
+        self.last_hidden = encoded.hidden[stop - 1].astype(np.float16)
         self.fields["n_tokens"] += event.count
         for nats in encoded.nats[start:stop]:
             self.fields["nats"] += nats
@@ -300,7 +319,10 @@ class Walk:
     def _count_classes(self, levels: Levels) -> None:
         """Add what the closed sentence says of its topic: a segment's last words alone (thanks, goodbye) mislead."""
         logits = self._topic_logits(levels)
-        for name, more in (("topic_logits", logits), ("session_classes", torch.softmax(logits, dim=-1))):
+        meaning = self.above.hierarchy.pool.meanings(last_sentence(levels, self.above.config))[0]
+        for name, more in (
+            ("topic_logits", logits), ("session_classes", torch.softmax(logits, dim=-1)), ("session_meaning", meaning)
+        ):  # fmt: skip
             before = self.fields[name]
             self.fields[name] = (np.frombuffer(before, np.float32) + more.numpy() if before else more.numpy()).tobytes()
         self.fields["n_topic"] += 1
@@ -334,11 +356,21 @@ class Walk:
         output: dict[str, Any] = {"level": "document"} if whole else {}
         if not self.n_sentences and not self.n_tokens:
             return Answer("topic", start, end, is_final, output=output | {"probabilities": {}})
-        logits = self.document_logits() if whole else self.segment_logits(with_open=not is_final)
-        p = probabilities(logits, c.document_temperature if whole else c.topic_temperature)
+        labels = self.above.labels
+        if whole:
+            meaning, head = unit(np.frombuffer(self.session_meaning, np.float32)), self.document_logits().numpy()
+            p = labels.probabilities(meaning, head, c.document_scoring)
+        else:
+            levels = self._open_levels() if not is_final else self.levels
+            p = labels.probabilities(self._gist(levels), self.segment_logits(not is_final).numpy(), c.topic_scoring)
         best = max(range(len(p)), key=p.__getitem__)
-        output["probabilities"] = {label: round(x, 6) for label, x in zip(self.above.config.labels, p)}
-        return Answer("topic", start, end, is_final, self.above.config.labels[best], p[best], output=output)
+        output["probabilities"] = {label: round(x, 6) for label, x in zip(labels.names, p)}
+        return Answer("topic", start, end, is_final, labels.names[best], p[best], output=output)
+
+    def _gist(self, levels: Levels) -> np.ndarray:
+        """What the open topic's sentences mean together, float32 (W,), unit."""
+        meaning: np.ndarray = self.above.hierarchy.pool.meanings(mean(levels.gist_sum, levels.gist_weight))[0].numpy()
+        return meaning
 
     def _close_session(self, characters: int) -> None:
         """Every span ends with the last item, and the text so far with `characters`."""

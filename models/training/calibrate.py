@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from models.heads import OTHER, Calibration
+from models.labels import DEFAULT, scores, similarities, unit
 from models.steps import Answer, Item, Work
 from models.tokenizer import split_words
-from models.training import visits
+from models.training import label_scoring, visits
 from models.training.data import CHAT_SETS, plain_texts, records
 from models.transformer import StreamingHierarchicalTransformer
 from models.walk import Levels, Walk
@@ -29,8 +30,8 @@ from models.walk import Levels, Walk
 PIECE = re.compile(r"\s*\S+\s*")
 STEP_ITEMS = {"chat": 4, "tokens": 200}
 SESSIONS = 40
-FEWEST = 30
-"""Truths that a set must have to be fitted on."""
+MOST_CASES = 400
+"""Truths of a set that labels are fitted on."""
 
 
 @dataclass
@@ -48,8 +49,10 @@ class Played:
     whole: str | None = None
     shifts: list[tuple[int, float]] = field(default_factory=list)
     """(position, logit) per unit, the session's first left out."""
-    topics: list[tuple[int, list[float]]] = field(default_factory=list)
-    document: list[float] = field(default_factory=list)
+    topics: list[tuple[int, list[float], np.ndarray]] = field(default_factory=list)
+    """(position, head's logits, likeness to each label) per unit."""
+    document: tuple[list[float], np.ndarray] | None = None
+    """The same of the whole session."""
     nats: float = 0.0
 
 
@@ -58,12 +61,13 @@ class ListeningWalk(Walk):
 
     def _advanced(self, speaker: int) -> tuple[Levels, float]:
         levels, logit = super()._advanced(speaker)
-        self.trace.append((self.sentence[0], logit, self._topic_logits(levels).tolist()))
+        near = similarities(self._gist(levels)[None], self.above.labels.vectors)[0]
+        self.trace.append((self.sentence[0], logit, self._topic_logits(levels).tolist(), near))
         return levels, logit
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.trace: list[tuple[int, float, list[float]]] = []
+        self.trace: list[tuple[int, float, list[float], np.ndarray]] = []
         LISTENERS.append(self)
 
 
@@ -151,12 +155,13 @@ def play(model: StreamingHierarchicalTransformer, documents: Sequence[Played], t
 
 
 def _keep(document: Played, walk: ListeningWalk, result: Any) -> None:
-    for position, logit, topic in walk.trace:
+    for position, logit, topic, near in walk.trace:
         if position > 0:
             document.shifts.append((position, logit))
-        document.topics.append((position, topic))
+        document.topics.append((position, topic, near))
     if result.state.closed_at >= 0:
-        document.document = walk.document_logits().tolist()
+        meaning = unit(np.frombuffer(result.state.session_meaning, np.float32))
+        document.document = walk.document_logits().tolist(), similarities(meaning[None], walk.above.labels.vectors)[0]
     for item in result.items:
         document.nats += sum(f.output["nats"] for f in item.findings if isinstance(f, Answer) and f.task == "surprise")
 
@@ -214,14 +219,6 @@ def fit_platt(logits: Sequence[float], truths: Sequence[int], weights: Sequence[
     return float(1 / slope.detach().clamp_min(0.05)), float(bias.detach())
 
 
-def fit_temperature(logits: Sequence[Sequence[float]], truths: Sequence[int], weights: Sequence[float]) -> float:
-    """The temperature, 0.3 to 5, with the least weighted log loss."""
-    x, y, w = torch.tensor(logits), torch.tensor(truths), torch.tensor(weights)
-    grid = np.geomspace(0.3, 5, 80)
-    costs = [float((torch.nn.functional.cross_entropy(x / t, y, reduction="none") * w).sum()) for t in grid]
-    return float(grid[int(np.argmin(costs))])
-
-
 def fit(documents: Sequence[Played], labels: Sequence[str]) -> Calibration:
     """Every set counts the same, whatever its size."""
     c = Calibration()
@@ -239,19 +236,30 @@ def fit(documents: Sequence[Played], labels: Sequence[str]) -> Calibration:
             for p in grid
         ]
         best = float(grid[int(np.argmax(means))])
-        changes = {"shift_temperature": t, "shift_bias": b, "chat_threshold": best}
-        c = replace(c, **changes) if modality == "chat" else replace(c, text_shift_temperature=t, text_shift_bias=b, text_threshold=best)
-    number = {label: n for n, label in enumerate(labels)}
-    units = [(z, number[label], d.source) for d in documents for z, label in _label_truths(d, threshold_logit(d, c)) if label in number]
-    wholes = [(d.document, number[d.whole], d.source) for d in documents if d.whole in number and d.document]
-    temperatures = []
-    for truths in (units, wholes):
-        by_set = {s: [label for _, label, source in truths if source == s] for s in {r[2] for r in truths}}
-        varied = {s for s, seen in by_set.items() if len(set(seen)) > 1 and len(seen) >= FEWEST}
-        truths = [r for r in truths if r[2] in varied]  # a set of one label would only ask for more confidence
-        sizes = {s: sum(r[2] == s for r in truths) for s in {r[2] for r in truths}}
-        temperatures.append(fit_temperature([r[0] for r in truths], [r[1] for r in truths], [1 / sizes[r[2]] for r in truths]))
-    return replace(c, topic_temperature=temperatures[0], document_temperature=temperatures[1])
+        if modality == "chat":
+            c = replace(c, shift_temperature=t, shift_bias=b, chat_threshold=best)
+        else:
+            c = replace(c, text_shift_temperature=t, text_shift_bias=b, text_threshold=best)
+    columns = DEFAULT.columns(labels)
+    units = _balanced((z, near, label, d.source) for d in documents for z, near, label in _label_truths(d, threshold_logit(d, c)) if label in labels)
+    wholes = _balanced((*d.document, d.whole, d.source) for d in documents if d.whole in labels and d.document)
+    scorings = []
+    for cases in (units, wholes):
+        heads, near = np.array([case[0] for case in cases]), np.stack([case[1] for case in cases])
+        scorings.append(label_scoring.fit(near, heads, np.array([labels.index(str(case[2])) for case in cases]), columns))
+    return replace(c, topic_scoring=scorings[0], document_scoring=scorings[1])
+
+
+Case = tuple[list[float], np.ndarray, str | None, str]
+"""Head's logits, likeness to the labels, the true label, the set."""
+
+
+def _balanced(cases: Iterable[Case]) -> list[Case]:
+    """At most MOST_CASES of each set, spread evenly over it: no set decides by its size."""
+    by_set: dict[str, list[Case]] = {}
+    for case in cases:
+        by_set.setdefault(case[3], []).append(case)
+    return [mine[n] for mine in by_set.values() for n in np.unique(np.linspace(0, len(mine) - 1, MOST_CASES).astype(int))]
 
 
 def _logit(p: float) -> float:
@@ -268,16 +276,16 @@ def _shift_truths(d: Played) -> Iterator[tuple[float, int]]:
             yield logit, d.segment_ends[unit - 1]
 
 
-def _label_truths(d: Played, threshold_logit: float) -> Iterator[tuple[list[float], str | None]]:
-    """(logits, truth) of every unit, as it would have been told then: half its own, half the mean over the segment the model was in."""
+def _label_truths(d: Played, threshold_logit: float) -> Iterator[tuple[list[float], np.ndarray, str | None]]:
+    """(head's logits, likeness, truth) of every unit, as it would have been told then: half its own, half the mean over the segment the model was in."""
     shifts = dict(d.shifts)
     total, n = np.zeros(0), 0
-    for position, topic in d.topics:
+    for position, topic, near in d.topics:
         if n == 0 or shifts.get(position, -99.0) >= threshold_logit:
             total, n = np.zeros(len(topic)), 0
         total, n = total + np.asarray(topic), n + 1
         if position < len(d.labels):
-            yield ((np.asarray(topic) + total / n) / 2).tolist(), d.labels[position]
+            yield ((np.asarray(topic) + total / n) / 2).tolist(), near, d.labels[position]
 
 
 def threshold_logit(d: Played, c: Calibration) -> float:
@@ -305,19 +313,20 @@ def figures(documents: Sequence[Played], c: Calibration, labels: Sequence[str]) 
                 for logit, truth in _shift_truths(d):
                     p.append(1 / (1 + math.exp(-(logit / t + b))))
                     y.append(bool(truth))
-        units = [(z, number[label]) for d in mine for z, label in _label_truths(d, threshold_logit(d, c)) if label in number]
-        wholes = [(d.document, number[d.whole]) for d in mine if d.whole in number and d.document]
-        for name, rows, temperature in (("topic", units, c.topic_temperature), ("document", wholes, c.document_temperature)):
+        units = [case for d in mine for case in _label_truths(d, threshold_logit(d, c)) if case[2] in number]
+        wholes = [(*d.document, d.whole) for d in mine if d.whole in number and d.document]
+        for name, rows, scoring in (("topic", units, c.topic_scoring), ("document", wholes, c.document_scoring)):
             if rows:
-                best = torch.softmax(torch.tensor([r[0] for r in rows]) / temperature, -1).max(-1)
-                truths = [r[1] for r in rows]
-                hits = [guess == truth for guess, truth in zip(best.indices.tolist(), truths)]
+                heads, near = np.array([r[0] for r in rows]), np.stack([r[1] for r in rows])
+                p = np.exp(scores(near, heads, DEFAULT.columns(labels), scoring))
+                truths = [number[str(r[2])] for r in rows]
+                hits = [bool(guess == truth) for guess, truth in zip(p.argmax(-1), truths)]
                 most = max(np.bincount(truths).tolist()) / len(truths)
                 out["labels"][f"{source} {name}"] = {"accuracy": sum(hits) / len(hits), "most_common": most, "n": len(hits)}
-                p, y = confidences.setdefault(f"{name}, {'sets of one label' if most == 1 else 'sets of many labels'}", ([], []))
-                p += best.values.tolist()
-                y += hits
-    out["ece"] = {name: calibration_error(p, y) for name, (p, y) in confidences.items()}
+                kept, right = confidences.setdefault(f"{name}, {'sets of one label' if most == 1 else 'sets of many labels'}", ([], []))
+                kept += p.max(-1).tolist()
+                right += hits
+    out["ece"] = {name: calibration_error(kept, right) for name, (kept, right) in confidences.items()}
     return out
 
 

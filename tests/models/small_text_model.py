@@ -15,7 +15,7 @@ from models.steps import Answer, Boundary, Item, ItemResult, LevelState, Work
 from models.tokenizer import load_tokenizer
 from models.transformer import StreamingHierarchicalTransformer
 
-CONFIG = ModelConfig(width=64, n_layers=2, n_heads=4, n_kv_heads=2, feed_forward=96, sentence_width=32, word_width=16, labels=LABELS)
+CONFIG = ModelConfig(width=64, n_layers=2, n_heads=4, n_kv_heads=1, feed_forward=96, sentence_width=32, word_width=16, labels=LABELS)
 PIECE = re.compile(r"\s*\S+\s*")
 TEXT = (
     "The harbour lay still under the morning fog. Dr. Elm walked down to the pier, counting boats. There were 3.5 of them, she joked!\n\n"
@@ -31,7 +31,9 @@ UTTERANCES = (
 
 def small_checkpoint(calibration: Calibration | None = None) -> Checkpoint:
     torch.manual_seed(7)
-    model = TextModel(CONFIG).eval().requires_grad_(False)
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    model = TextModel(CONFIG, [*letters, *(f"##{letter}" for letter in letters)]).eval().requires_grad_(False)
+    model.words.fill(torch.randn(2 * len(letters), CONFIG.word_width))
     for p in model.trunk.parameters():
         p.data *= 1.5 if p.ndim == 2 else 1
     return Checkpoint(

@@ -1,6 +1,7 @@
 """The cached encoder is the full forward, whatever the split, the batch or the history of its caches."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import patch
 
 import pytest
@@ -89,6 +90,17 @@ def test_bits_do_not_depend_on_the_number_of_threads(trunk, encoder):
     for n_threads in (2, 3):
         some = CachedEncoder(trunk, n_threads).encode([Run(KVCache(CONFIG), window) for window in windows])
         assert all(torch.equal(a, b) for a, b in zip(one, some, strict=True))
+
+
+def test_callers_in_two_threads_do_not_disturb_each_other(encoder):
+    windows = [ids(300, 50 + n) for n in range(6)]
+    wanted = [encoder.encode([Run(KVCache(CONFIG), window)])[0] for window in windows]
+
+    def ask(window):
+        return encoder.encode([Run(KVCache(CONFIG), window)])[0]
+
+    with ThreadPoolExecutor(3, initializer=torch.set_num_threads, initargs=(1,)) as callers:
+        assert all(torch.equal(a, b) for a, b in zip(callers.map(ask, windows), wanted, strict=True))
 
 
 def test_a_failing_run_fails_the_step_whichever_thread_has_it(encoder):
