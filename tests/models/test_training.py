@@ -1,7 +1,6 @@
 """Training and streaming compute the same thing, the losses are what they say, and the scores follow their definitions."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.checkpoint import TextModel
+from models.checkpoint import Checkpoint, TextModel
 from models.heads import session_logits
 from models.tokenizer import CHAT, SINK, TEXT
 from models.training import calibrate, multitask
-from models.training.calibrate import ListeningWalk, Played, calibration_error, fit_platt, fit_temperature, segmentation
+from models.training.calibrate import ListeningWalk, Played, calibration_error, fit_platt, segmentation
 from models.training.data import Document, Unit, chat_document, text_document
 from models.training.language import NextTokenLoss, crops, fresh_trunk, language_stage, nats_per_token, sinks
 from models.training.loop import Stage, StoppedError, train
@@ -22,7 +21,6 @@ from models.training.progress import Teller
 from models.training.ranks import Ranks
 from models.training.sampling import with_unknown_names
 from models.training.targets import Targets, words_of
-from models.words import WordTable
 from tests.models.small_stage import ask_at, equal, files, weights
 from tests.models.small_text_model import CONFIG, UTTERANCES, small_checkpoint, small_model
 
@@ -62,20 +60,6 @@ def small_language_stage() -> Stage:
     return language_stage(fresh_trunk(config, 5), streams, streams, 6, 5, Ranks(), batch=2, compiled=False)
 
 
-def word_table() -> WordTable:
-    generator = torch.Generator().manual_seed(3)
-    table = WordTable(("flight", "boston", "find", "food", "##s", "restaurant", "one", "two", "nine", "like", "would", "you"), CONFIG.word_width)
-    table.fill(torch.randn(len(table.pieces), table.width, generator=generator))
-    return table
-
-
-def targets(documents: Sequence[Document], is_taught: bool = True) -> Targets:
-    """A teacher that says something else of every unit, or nothing."""
-    chance = np.random.default_rng(4)
-    said = {words_of(u): chance.normal(size=CONFIG.word_width) for d in documents for u in d.units} if is_taught else {}
-    return Targets(word_table(), small_checkpoint().tokenizer, {ids: v / np.linalg.norm(v) for ids, v in said.items()})
-
-
 def small_levels_stage() -> Stage:
     torch.manual_seed(5)
     tokenizer = small_checkpoint().tokenizer
@@ -83,7 +67,10 @@ def small_levels_stage() -> Stage:
     parts = ["One two. Three four.", "Five six.", "Seven eight. Nine."] * 20
     text = [text_document("wiki300", "x", parts, "\n\n", [0, 2, 30], [3] * len(parts), tokenizer)]
     documents = [*chat, *text]
-    return levels_stage(TextModel(CONFIG), documents, documents, targets(documents), 4, 5, Ranks(), compiled=False)
+    chance = np.random.default_rng(4)
+    said = {words_of(u): F.normalize(torch.from_numpy(chance.normal(size=CONFIG.word_width)), dim=0).numpy() for d in documents for u in d.units}
+    targets = targets_of(small_checkpoint(), said)
+    return levels_stage(TextModel(CONFIG), documents, documents, targets, 4, 5, Ranks(), compiled=False)
 
 
 @pytest.mark.parametrize("build", [small_language_stage, small_levels_stage])
@@ -118,6 +105,10 @@ def test_dev_nats_are_those_of_the_plain_loss():
     assert found == pytest.approx(total / count, rel=0.01), "half precision against single"
 
 
+def targets_of(loaded: Checkpoint, meanings: dict | None = None) -> Targets:
+    return Targets(loaded.model.words, loaded.tokenizer, meanings or {})
+
+
 def dialogue():
     turns = [{"role": speaker, "text": text} for speaker, text in UTTERANCES]
     return {"name": "d", "turns": turns, "seg_end": [0, 0, 0, 1, 0, 0, 0, 0, 0, 0], "topic": ["Flights"] * 4 + ["Restaurants"] * 6}
@@ -143,30 +134,27 @@ def test_text_becomes_sentences_with_the_truths_of_their_parts():
 
 def test_training_and_streaming_give_the_same_logits():
     loaded = small_checkpoint()
-    loaded.model.words = word_table()
     model = small_model(checkpoint=loaded)
     d = chat_document("sgd_multi", dialogue(), loaded.tokenizer, {})
-    batch = collate([(d, 0)], 512, 1, targets([d]), CONFIG.n_sinks)
-    assert batch.words.abs().sum() > 0
+    batch = collate([(d, 0)], 512, 1, targets_of(loaded), CONFIG.n_sinks)
     with torch.no_grad():
         wanted = read(loaded.model, batch, loaded.model.trunk(batch.ids))
     played = Played("sgd_multi", [t for _, t in UTTERANCES], [s for s, _ in UTTERANCES], [0] * 10, [], [None] * 10)
     model.settings = type(model.settings)()  # a window of 512, as in training
     calibrate.play(model, [played], lambda line: None)
-    # caches hold half precision
-    assert torch.allclose(torch.tensor([logit for _, logit in played.shifts]), wanted.shift[0, 1:], atol=1e-3)
-    assert torch.allclose(torch.tensor([topic for _, topic in played.topics]), wanted.topic[0], atol=1e-3)
+    assert torch.allclose(torch.tensor([logit for _, logit in played.shifts]), wanted.shift[0, 1:], atol=2e-3)  # sessions keep half precision
+    assert torch.allclose(torch.tensor([topic for _, topic, _ in played.topics]), wanted.topic[0], atol=2e-3)
     whole = session_logits(wanted.document[0], torch.softmax(wanted.topic[0], -1).mean(0))
-    assert torch.allclose(torch.tensor(played.document), whole, atol=1e-3)
+    assert torch.allclose(torch.tensor(played.document[0]), whole, atol=1e-3)
     assert not isinstance(model.walk, ListeningWalk)
 
 
 def test_unknown_truths_cost_nothing():
-    d = Document("x", "x", "chat", tuple(Unit((6 + n % 2, 99, 100 + n), 6 + n % 2) for n in range(9)))
-    for is_taught, wanted in ((True, {"meaning", "likeness"}), (False, set())):
-        batch = collate([(d, 0)], 256, 1, targets([d], is_taught), CONFIG.n_sinks)
-        found = read(small_checkpoint().model, batch, torch.randn(1, 256, CONFIG.width))
-        assert set(losses(batch, found)) == wanted
+    d = Document("x", "x", "chat", tuple(Unit((6 + n % 2, 99, 100 + n), 6 + n % 2) for n in range(5)))
+    loaded = small_checkpoint()
+    batch = collate([(d, 0)], 256, 1, targets_of(loaded), CONFIG.n_sinks)
+    found = read(loaded.model, batch, torch.randn(1, 256, 64))
+    assert losses(batch, found) == {}
 
 
 def test_scores_are_those_of_the_definitions():
@@ -187,9 +175,6 @@ def test_fits_recover_what_bent_the_probabilities():
     t, b = fit_platt((logits * 3 + 1.5).tolist(), truths, [1.0] * 20_000)
     assert t == pytest.approx(3, rel=0.05)
     assert b == pytest.approx(-0.5, abs=0.1)
-    classes = torch.randn(5000, 4, generator=generator)
-    drawn = torch.multinomial(torch.softmax(classes, -1), 1, generator=generator)[:, 0]
-    assert fit_temperature((classes * 2).tolist(), drawn.tolist(), [1.0] * 5000) == pytest.approx(2, rel=0.15)
     p = torch.sigmoid(logits)
     assert calibration_error(p.tolist(), [bool(x) for x in truths]) < 0.015
     assert calibration_error([0.9] * 100, [True, False] * 50) == pytest.approx(0.4, abs=0.05)
