@@ -1,14 +1,12 @@
-"""Boundaries: does a new sentence or paragraph begin at this gap between two words?
+"""Boundaries: does a new sentence or paragraph begin at this gap between two words? What is certain, by rule.
 
-Knows one gap at a time: the words before it, its white space, the word after it (whole) and, when that is not enough, one word more.
-Certain cases are rules (blank lines, titles, list markers, CJK terminators); the rest is a logistic model over word shapes whose
-features are below and whose weights are in weights/sentences.json (training/sentences.py makes them). Pure, no tensors.
-Leaves where words come from and what they become to reader.py.
-Next: models/reader.py
+Knows one gap at a time: the words before it, its white space, the word after it (whole) and, when that is not enough, one word more:
+blank lines, titles, list markers, CJK terminators; and what is remembered of the text before. Leaves the other gaps to
+boundary_scorer.py, and where words come from and what they become to reader.py. Pure.
+Next: models/boundary_scorer.py
 """
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -35,14 +33,22 @@ STARTERS = frozenset(
 
 ENGLISH = frozenset(
     ("the", "of", "and", "that", "with", "this", "have", "from", "are", "you", "not", "your", "they", "his", "her", "were", "which", "has",
-     "had", "for", "be", "it", "it's", "is", "as")
+     "had", "for", "be", "it", "it's", "is", "as", "if", "but", "what", "when", "would", "can", "there", "their", "she",
+     "i'm", "please", "thanks", "our", "who", "how", "why", "then", "just", "about", "get", "want", "know")
 )  # fmt: skip
 """Words that tell English from other languages: a quarter of its words. The model was trained on English only."""
 
 FEW_ENGLISH = 10
+LINKS = ("http:", "https:", "www.")
 VOWELS = frozenset("aeiouyáéíóúýàèìòùâêîôûäëïöüąęåæøœãõăěůőűаеёиоуыэюяіїєαεηιουωάέήίόύώ")
 ELLIPSIS = re.compile(r"(?:\.\.|…|(?:^| )\. \.)$")
 INITIALS = re.compile(r"(?:[^\W\d_]\.){2,}$")
+YEAR = re.compile(r"[\d IVX]\s[rw]\.(?: (?:p\.)?n\.e\.)?$")
+ORDINAL = re.compile(r"(?:^|[ \n])\d\d?\.$")
+ROMAN = re.compile(r"[IVXLC]{2,}(?!\w)")
+ADVERBIAL = frozenset(("w", "we", "po", "od", "do", "na", "około", "podczas", "przed", "pod", "za", "jeszcze", "już", "dopiero"))
+"""Polish words that begin a sentence with its time: a year's abbreviation right after them ends nothing."""
+
 CLOSED = re.compile(r"[.!?…][\"'”’)\]»]+$")
 
 SPEECH = frozenset("とっはがのをと")
@@ -79,12 +85,16 @@ class Context:
     """The list marker expected next in this session, as `2.)` after `1.)`."""
     line: int = 0
     """Characters of the open line, at most 999."""
-    capitals: int = 1
+    capitals: int = 0
     """Words with a capital among `counted`: old ones fade."""
-    counted: int = 2
-    """Words, those with a letter outside ASCII twice."""
+    marks: int = 0
+    """Words with a punctuation mark at an end, likewise."""
+    counted: int = 0
+    """Words that begin with a letter."""
+    small: int = 2
+    """Those in small letters or with a letter outside ASCII, the latter three times: names and dates tell no language."""
     english: int = 1
-    """English function words among them."""
+    """English function words among `small`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +115,6 @@ LIKELY_SENTENCE = Verdict("sentence", 0.85, "rule")
 LIKELY_PARAGRAPH = Verdict("paragraph", 0.85, "rule")
 
 
-def judge(before: str, gap: int, indent: int, word: str, second: str | None, context: Context) -> Verdict:
-    """Decide one gap.
-
-    before: the text before, white space collapsed to a space, a line break or two, at least its last 96 characters. indent: blanks
-    after the last line break. word: the whole word after the gap. second: the one after that on the same line, empty where the line
-    ends, None when not read yet. Returns WAIT only when it is None.
-    """
-    verdict = rule(before, gap, indent, word, second, context)
-    return _score(before, word, context) if verdict is None else verdict
-
-
 def rule(before: str, gap: int, indent: int, word: str, second: str | None, context: Context) -> Verdict | None:
     """The certain cases; None leaves the gap to the model."""
     if not before:
@@ -123,12 +122,12 @@ def rule(before: str, gap: int, indent: int, word: str, second: str | None, cont
     if gap == BLANK:
         return PARAGRAPH
     last = before[-1]
-    if gap == SPACE and word[0].islower() and (last.isalpha() or last == ",") and word != context.marker:
-        return NONE
+    if gap == SPACE and word[0].islower() and (last.isalpha() or last == ",") and word != context.marker and not word.startswith(LINKS):
+        return None if is_bare(context) and context.english * 6 >= context.small else NONE  # the net knows English
     if gap == NOTHING:
         return _judge_joined(before, word)
     if word in LONE and gap == SPACE:
-        return _judge_lone(before, word, second, context)
+        return _judge_lone(before, gap, word, second, context)
     if gap == LINE:
         verdict = _judge_line(before, indent, word, context)
         if verdict is not None:
@@ -140,7 +139,7 @@ def rule(before: str, gap: int, indent: int, word: str, second: str | None, cont
     if word == context.marker:
         return WAIT if second is None else LIKELY_SENTENCE if second else NONE
     verdict = _judge_full_stop(before, word, context) if last == "." else None
-    if verdict is None and word[0].islower() and has_capitals(context) and (last == "…" or CLOSED.search(before)):
+    if verdict is None and word[0].islower() and has_capitals(context) and CLOSED.search(before) and not word.startswith(LINKS):
         return NONE  # 'This is great.' she said
     if verdict is None and (is_foreign(context) or last in FOREIGN_TERMINATORS or (word[0] > "ʯ" and word[0].isalpha())):
         return _judge_foreign(before, word, second, context)
@@ -150,7 +149,9 @@ def rule(before: str, gap: int, indent: int, word: str, second: str | None, cont
 def _judge_foreign(before: str, word: str, second: str | None, context: Context) -> Verdict:
     """In a language the model does not know: after a terminator, before no small letter, unless it looks like an abbreviation."""
     bare = before.rstrip(CLOSERS)
-    if not bare or (bare[-1] not in TERMINATORS and not (bare[-1] == ":" and "\u0530" < bare[-2:-1] < "\u0590")):  # Armenian ends with a colon
+    if not bare or (
+        bare[-1] not in TERMINATORS and not (bare[-1] == ":" and "\u0530" < bare[-2:-1] < "\u0590")
+    ):  # Armenian ends with a colon
         return NONE
     opening = word.lstrip(OPENERS)
     if not opening and second is None:
@@ -173,7 +174,12 @@ def _judge_full_stop(before: str, word: str, context: Context) -> Verdict | None
     if ELLIPSIS.search(before[-4:]):
         if not word.strip(SLIGHT + CLOSERS):
             return NONE
-        return NONE if (word[0].islower() and has_capitals(context)) or (before[-2] == " " and word.lower() in ("i", "i'm")) else None
+        spaced = before[-2] == " "
+        return NONE if spaced and (word.lower() in ("i", "i'm") or (word[0].islower() and has_capitals(context))) else None
+    if context.words <= 10 and (context.first in ADVERBIAL or context.first[:1].isdecimal()) and YEAR.search(before[-12:]):
+        return NONE  # 'W 1984 r. Geyer', '1 stycznia 49 r. p.n.e. Marek': no verb yet
+    if ORDINAL.search(before[-4:]) and ROMAN.match(word):
+        return NONE  # 'W latach 50. XIV w.'
     initials = INITIALS.search(before[-12:])
     if initials and word[0].islower() and has_capitals(context):
         return NONE
@@ -184,24 +190,35 @@ def _judge_full_stop(before: str, word: str, context: Context) -> Verdict | None
 
 def has_capitals(context: Context) -> bool:
     """The text writes capitals: one word in twenty has one."""
-    return context.capitals * 20 >= context.counted
+    return (context.capitals + 1) * 20 >= context.counted + 2
+
+
+def is_bare(context: Context) -> bool:
+    """The text writes neither capitals nor punctuation, as a transcript of speech: none in its last sixty words or more."""
+    return context.counted > 0 and not context.capitals and not context.marks
 
 
 def is_foreign(context: Context) -> bool:
     """The text is probably not English: too few of its function words."""
-    return context.english * FEW_ENGLISH < context.counted
+    return context.english * FEW_ENGLISH < context.small
 
 
 def advance(context: Context, before: str, gap: int, word: str, begins: bool) -> Context:
     """The context after a word; `begins` when a boundary was found before it."""
     line = min(999, (0 if gap >= LINE else context.line + (gap == SPACE)) + len(word))
-    capitals, counted, english = context.capitals, context.counted, context.english
+    capitals, marks, counted, small, english = context.capitals, context.marks, context.counted, context.small, context.english
+    if not (word[-1].isalnum() and word[0].isalnum()):
+        marks += 1
     if word[0].isalpha():
-        counted += 1 if word.isascii() else 2
+        counted += 1
         capitals += word[0].isupper()
-        english += word in ENGLISH
         if counted > 60:
-            capitals, counted, english = capitals >> 1, counted >> 1, english >> 1
+            capitals, marks, counted = capitals >> 1, marks >> 1, counted >> 1
+        if word[0].islower() or not word.isascii():
+            small += 1 if word.replace("’", "'").isascii() else 3
+            english += word in ENGLISH
+            if small > 60:
+                small, english = small >> 1, english >> 1
     words, solid, depth, quoted, first, marker = context.words, context.solid, context.depth, context.quoted, context.first, context.marker
     ended = context.ended
     if begins:
@@ -214,7 +231,7 @@ def advance(context: Context, before: str, gap: int, word: str, begins: bool) ->
     if not word.isalpha():
         depth = min(9, max(0, depth + word.count("(") - word.count(")")))
         quoted ^= bool(word.count('"') & 1)
-    return Context(min(99, words + 1), solid, depth, quoted, first, ended, marker, line, capitals, counted, english)
+    return Context(min(99, words + 1), solid, depth, quoted, first, ended, marker, line, capitals, min(99, marks), counted, small, english)
 
 
 def _start(words: int, word: str, first: str, marker: str) -> tuple[str, str, bool]:
@@ -247,8 +264,10 @@ def _judge_joined(before: str, word: str) -> Verdict:
     return NONE if len(bare) < len(before) and word[0] in SPEECH else SENTENCE
 
 
-def _judge_lone(before: str, word: str, second: str | None, context: Context) -> Verdict:
+def _judge_lone(before: str, gap: int, word: str, second: str | None, context: Context) -> Verdict:
     """Before a lone punctuation mark: never, except that spaced dots after a full stop (`end. . . . Next`) open the next sentence."""
+    if word == "?" and before[-1] in ".!-" and gap == SPACE:  # a bullet that a mail program could not write: 'questions. ? Best regards.'
+        return WAIT if second is None else LIKELY_SENTENCE if second[:1].isupper() else NONE
     if word == "." and before[-1] == "." and before[-2:-1].isalpha() and context.solid:
         return WAIT if second is None else LIKELY_SENTENCE if second[:1] == "." and second.rpartition(" ")[2][0].isalpha() else NONE
     return NONE
@@ -284,133 +303,3 @@ def _never_ends(before: str, word: str, context: Context) -> bool:
     if letter and context.words <= 3:
         return True  # 'W 1990 r. Polska'
     return low in numbered and (word[0].isdigit() or word[0] == "#")
-
-
-# The model: features of one gap -> probability that a sentence ends there.
-
-PUNCTUATION = "\"'“”‘’()[]{}<>*_«».,:;!?…-–—=/\\|~#&%@^+`$"
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word taken apart: marks before, core, marks after, the core's shape and lower case."""
-
-    lead: str
-    tail: str
-    shape: str
-    lower: str
-    size: str
-
-
-@lru_cache(maxsize=32768)
-def take_apart(word: str) -> Word:
-    core = word.strip(PUNCTUATION)
-    start = word.find(core) if core else len(word)
-    return Word(word[:start], word[start + len(core) :], _shape(core), core.lower()[:14], str(min(len(core), 8)))
-
-
-def _shape(core: str) -> str:
-    """A word's outline: x, Xx, XX, 9, url, or its classes of characters with runs cut to two."""
-    if not core:
-        return "-"
-    if core.isalpha():
-        if core.islower():
-            return "x"
-        if core.isupper():
-            return "X" if len(core) == 1 else "XX"
-        return "Xx" if core[0].isupper() and core[1:].islower() else "xX" if core[0] != core[0].lower() or core.lower() != core else "x"
-    if core.isdigit():
-        return "9" if len(core) < 3 else "99" if len(core) < 5 else "999"
-    if "@" in core:
-        return "@"
-    if "://" in core or "www." in core:
-        return "url"
-    out: list[str] = []
-    for c in core[:16]:
-        k = "X" if c.isupper() else "x" if c.isalpha() else "9" if c.isdigit() else c
-        if out[-2:] != [k, k]:
-            out.append(k)
-    return "".join(out[:10])
-
-
-def features(before: str, word: str, context: Context) -> tuple[str, ...]:
-    """What the model sees of a gap, about 30 names. Words before a line break are hidden."""
-    words = before[before.rfind("\n") + 1 :].rsplit(" ", 3)
-    p1, p2 = take_apart(words[-1]), take_apart(words[-2] if len(words) > 1 else "")
-    p3 = take_apart(words[-3] if len(words) > 2 else "")
-    n1 = take_apart(word)
-    a, b, s1, z1, m1, u1 = p1.lower, n1.lower, p1.shape, n1.shape, n1.lead[:2], n1.tail[:1]
-    tail = p1.tail[-4:]
-    t = f"t{tail}|"
-    t2, t1, e2 = t[:2], tail[:1], p2.tail[-2:]
-    w = context.words
-    length = str(w if w < 5 else 5 + min(w // 6, 5))
-    inside = ("(" if context.depth else "") + ('"' if context.quoted else "")
-    rate = str(context.capitals * 399 // (context.counted * 100))
-    return (
-        t,
-        f"{t}{z1}{m1}",
-        t + s1,
-        t + s1 + z1,
-        "a" + a + t,
-        "b" + b + t[:3],
-        f"b{b}{z1}{t}",
-        "A" + a,
-        "B" + b + z1,
-        f"{t}n{length}",
-        f"{z1}n{length}{'.' if tail else ''}",
-        f"{t}q{inside}",
-        f"{t}q{inside}{u1}",
-        f"s{p2.shape}{e2}|{s1}{tail}|{z1}",
-        f"z{s1}{tail}|{m1}{z1}{n1.tail[:2]}",
-        f"m{n1.lead[:3]}{t2}",
-        f"u{n1.tail[:2]}{z1}{t}",
-        f"l{p1.size}{t}{z1}",
-        f"r{rate}{t2}{z1}",
-        f"y{a[-3:]}{t2}{z1}",
-        f"d{b[-3:]}{z1}{t2}",
-        f"w{p2.lower[:12]}{e2}|{z1}{t1}",
-        f"f{context.first}|{t1}{z1}",
-        f"g{p3.shape}{p2.shape}{e2}{s1}{tail}{z1}",
-        f"k{p1.lead[:1]}{t}{z1}",
-        f"v{n1.tail[:2]}{z1}{tail[:2]}",
-        f"c{a}|{b}{t1}",
-        f"h{context.ended[-4:]}{t}{z1}",
-        f"i{context.ended[-2:]}{t1}{z1}{length}",
-        f"j{context.ended[-2:]}{t1}{s1}{z1}",
-        f"p{context.ended[:1] == '-'}{t1}{s1}{z1}{length}",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Scorer:
-    """The learned part, as its file holds it."""
-
-    weights: dict[str, float]
-    bias: float
-    scale: float
-    """Calibration: logit = scale * sum + bias."""
-    threshold: float
-    """Probability from which a gap is a boundary."""
-
-
-@cache
-def scorer() -> Scorer:
-    """The shipped weights, read once."""
-    data = json.loads((WEIGHTS / "sentences.json").read_text(encoding="utf-8"))
-    return Scorer(data["weights"], data["bias"], data["scale"], data["threshold"])
-
-
-def probability(names: tuple[str, ...], model: Scorer) -> float:
-    """Calibrated probability that a sentence ends, 0..1, the same bits for the same names."""
-    weights = model.weights
-    total = 0.0
-    for name in names:
-        total += weights.get(name, 0.0)
-    return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, model.scale * total + model.bias))))
-
-
-def _score(before: str, word: str, context: Context) -> Verdict:
-    model = scorer()
-    p = probability(features(before, word, context), model)
-    return Verdict("sentence", p, "model") if p >= model.threshold else NONE

@@ -1,10 +1,11 @@
 """Reader: live text in pieces -> tokens in order, with settled sentence and paragraph boundaries between them.
 
 Knows characters, items and what is held back until a later character settles it; leaves token ids to tokenizer.py, the decision
-whether a sentence ends to boundaries.py, tensors to nobody: this file has none. Pure: state and piece in, state and Reading out.
+whether a sentence ends to boundary_scorer.py, tensors to nobody: this file has none. Pure: state and piece in, state and Reading out.
 Law: the same text in any split gives the same token ids and the same boundaries; only `position` and `items_late` name the split.
-A word is read when the character after it is known, and its tokens are released when the gap before it is decided: at most one
-word later. Held back are so at most two words (64 characters each) and the white space around them.
+A word is read when the character after it is known, and its tokens are released when the gap before it is decided: mostly at once,
+else one word later, or up to three where the first look is not sure. Held back are so at most the gap's white space (48 characters),
+the word (64) and 64 characters after it.
 Next: models/transformer.py
 """
 
@@ -14,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from models.boundaries import CJK_TERMINATORS, CLOSERS, NOTHING, SPACE, WAIT, Context, Verdict, advance, judge
+from models.boundaries import CJK_TERMINATORS, CLOSERS, NOTHING, SPACE, WAIT, Context, Verdict, advance
+from models.boundary_scorer import UNSURE, judge, look_again
 from models.tokenizer import PRETOKEN
 
 UNIT = re.compile(rf"(\s*)((?:[^\s{CJK_TERMINATORS}]{{0,55}}[{CJK_TERMINATORS}]{{1,4}}[{re.escape(CLOSERS)}]{{0,5}})|\S{{1,64}})")
@@ -22,6 +24,9 @@ UNIT = re.compile(rf"(\s*)((?:[^\s{CJK_TERMINATORS}]{{0,55}}[{CJK_TERMINATORS}]{
 
 LONGEST_SPACE = 48
 """White space beyond it is released before the word after it is known."""
+
+AHEAD, AHEAD_CHARACTERS = 3, 64
+"""Words after the next one that an uncertain gap may wait for, and the characters within which they must end."""
 
 LOOKBACK = 96
 """Characters of the text before a gap that its decision may see, white space collapsed."""
@@ -74,7 +79,7 @@ class Break:
     context_before: str
     """At most 40 characters before, white space shortened."""
     context_after: str
-    """What had to be read of the new segment to settle it: one or two words, at most 40 characters."""
+    """What had to be read of the new segment to settle it: one to four words, at most 40 characters."""
     items_late: int
     """Items read after the one at `position` when this was settled: 0 = settled by that item."""
 
@@ -160,6 +165,12 @@ def _settle(state: ReaderState, text: str, position: int, tokenizer: Encoder, fi
                 break
             second, seen = known
             verdict = judge(before, gap, indent, word, second, context)
+        if verdict is UNSURE:
+            ahead = words_ahead(buffer, stop, final)
+            if ahead is None:
+                break
+            words, seen = ahead
+            verdict = look_again(before, word, words, context)
         # 2. the boundary, after the tokens before it
         if verdict.kind:
             output.release(start)
@@ -213,6 +224,30 @@ def second_word(buffer: str, following: re.Match[str] | None, stop: int, final: 
             break
         following = UNIT.match(buffer, at)
     return " ".join(words), at
+
+
+def words_ahead(buffer: str, stop: int, final: bool) -> tuple[tuple[str, ...], int] | None:
+    """The words after the one that ends at `stop`, and where the last ends; None when more text could change them.
+
+    On the same line, at most three, within 64 characters.
+    """
+    words: list[str] = []
+    at, limit, end = stop, stop + AHEAD_CHARACTERS, len(buffer)
+    while len(words) < AHEAD:
+        match = UNIT.match(buffer, at)
+        space = buffer[at : match.start(2)] if match is not None else buffer[at:]
+        if "\n" in space or (match is not None and not space) or at + len(space) >= limit:
+            break
+        if match is None or match.end() == end:
+            if not final and end <= limit:
+                return None
+            if match is None:
+                break
+        if match.end() > limit:
+            break
+        words.append(match.group(2))
+        at = match.end()
+    return tuple(words), at
 
 
 def extend(before: str, gap: int, word: str) -> str:

@@ -186,8 +186,9 @@ def finish(a: argparse.Namespace, model: TextModel, tokenizer: WordTokenizer, te
     running = StreamingHierarchicalTransformer(Checkpoint(model, tokenizer, Calibration(), "training"))
     played = list(calibrate.dev_documents(a.data, {"sgd_multi": SGD_LIMIT}))
     calibrate.play(running, played, tell)
-    calibration = calibrate.fit(played[::2], LABELS)
-    figures = calibrate.figures(played[1::2], calibration, LABELS)
+    without = left_out(a.without)
+    calibration = calibrate.fit([d for d in played[::2] if d.source not in without], LABELS)
+    figures = calibrate.figures([d for n, d in enumerate(played) if n % 2 or d.source in without], calibration, LABELS)
     language = calibrate.language_figures(running, a.data, 400_000)
     run = {
         "parameters": sum(p.numel() for p in model.parameters()), "seed": a.seed, "sgd_limit": SGD_LIMIT, "history": a.history, "without": a.without,

@@ -74,6 +74,11 @@ def cut(text: str, places: list[int]) -> list[str]:
     return [text[a:b] for a, b in itertools.pairwise(marks)]
 
 
+SPEECH = (
+    "so i told him that it was late and he did not listen to me we went home then what do you think about that i am not sure um\nokay yes "
+    * 3
+)
+
 PROSE = """Dr. Smith's dog (a big one!) ran 3.5 miles. "Wait . . . what?" he said...and then\nstopped.\n\n  It wasn't 'em. 1. Apples
 2. Pears • plums  hi , martha . how are you ?   See www.a.com/x.html e.g. at 5 p.m. He'd left; U.S. They'll go.\t\tEnd。次の文！「はい。」と言った。
 Zażółć gęślą jaźń w 1990 r. Potem. e\u0301\u0301 👩‍👩‍👧 🏳️‍🌈 \u202bשלום עולם.\u202c नमस्ते। ठीक है। 's 'r 're 'v a'rvest \x00\x07 . . . . Next —– "Yes." No."""
@@ -101,9 +106,27 @@ def test_any_split_of_prose_gives_the_same_tokens_and_boundaries(places: list[in
 
 
 @settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 10_000), max_size=60), st.integers(0, 300))
+def test_any_split_of_bare_speech_gives_the_same_tokens_and_boundaries(places: list[int], start: int):
+    text = SPEECH[start:]
+    assert unplaced(play(cut(text, places))) == unplaced(play([text])) == unplaced(play(list(text)))
+
+
+def test_what_is_held_for_an_uncertain_gap_is_bounded():
+    state, longest = ReaderState(), 0
+    for position, c in enumerate(SPEECH + ("a" * 63 + " ") * 20 + ("b" + " " * 45) * 20 + "we  went\t\thome " * 20):
+        state, _ = read(state, c, position, ENCODER)
+        longest = max(longest, len(state.held))
+    assert 20 < longest <= 48 + 64 + 64 + 1
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.sampled_from([" " * 30, "\n", " " * 60, "x" * 40, "x" * 100, "。", "\t" * 50, "." * 70, ". ", "Mr. ", "A ", "'"]), max_size=12
+        st.sampled_from(
+            [" " * 30, "\n", " " * 60, "x" * 40, "x" * 100, "。", "\t" * 50, "." * 70, ". ", "Mr. ", "A ", "'", "so we ", "ok"]
+        ),
+        max_size=12,
     ),
     st.integers(1, 9),
 )
@@ -123,7 +146,13 @@ def test_tokens_name_the_item_of_their_first_character():
     events = play(["Hel", "lo", " wor", "ld. ", "", "Next", " one."])
     named = [(ENCODER.texts[e.id], e.position) for e in events if isinstance(e, Token)]
     assert named[:5] == [("He", 0), ("llo", 0), (" wo", 2), ("rld", 2), (".", 3)]
-    assert named[5:] == [(" N", 5), ("ext", 5), (" ", 6), ("one", 6), (".", 6)] or named[5:] == [(" N", 5), ("ext", 5), (" o", 6), ("ne", 6), (".", 6)]
+    assert named[5:] == [(" N", 5), ("ext", 5), (" ", 6), ("one", 6), (".", 6)] or named[5:] == [
+        (" N", 5),
+        ("ext", 5),
+        (" o", 6),
+        ("ne", 6),
+        (".", 6),
+    ]
     found = [e for e in events if isinstance(e, Break)]
     assert [(b.kind, b.position, b.text_offset, b.items_late) for b in found] == [("sentence", 5, 13, 1)]
 
@@ -163,6 +192,8 @@ HOSTILE = {
     "quotes": "'" * 10_000 + '"' * 10_000,
     "surrogates": "\ud83d\ude00 a\udfff. " * 500,
     "brackets": "(((" * 9_000,
+    "speech": "so we went home " * 2_000,
+    "long bare words": ("a" * 63 + " ") * 500,
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.checkpoint import Checkpoint, TextModel
+from models.checkpoint import Checkpoint
 from models.heads import session_logits
 from models.tokenizer import CHAT, SINK, TEXT
 from models.training import calibrate, multitask
@@ -16,10 +16,10 @@ from models.training.calibrate import ListeningWalk, Played, calibration_error, 
 from models.training.data import Document, Unit, chat_document, text_document
 from models.training.language import NextTokenLoss, crops, fresh_trunk, language_stage, nats_per_token, sinks
 from models.training.loop import Stage, StoppedError, train
-from models.training.multitask import collate, levels_stage, losses, read
+from models.training.multitask import collate, levels_stage, losses, memory_of, read
 from models.training.progress import Teller
 from models.training.ranks import Ranks
-from models.training.sampling import with_unknown_names
+from models.training.sampling import Sampler, segments, with_unknown_names
 from models.training.targets import Targets, words_of
 from tests.models.small_stage import ask_at, equal, files, weights
 from tests.models.small_text_model import CONFIG, UTTERANCES, small_checkpoint, small_model
@@ -66,11 +66,9 @@ def small_levels_stage() -> Stage:
     chat = [chat_document("sgd_multi", dialogue() | {"name": str(n)}, tokenizer, {"Flights": 0, "Restaurants": 1}) for n in range(3)]
     parts = ["One two. Three four.", "Five six.", "Seven eight. Nine."] * 20
     text = [text_document("wiki300", "x", parts, "\n\n", [0, 2, 30], [3] * len(parts), tokenizer)]
-    documents = [*chat, *text]
-    chance = np.random.default_rng(4)
-    said = {words_of(u): F.normalize(torch.from_numpy(chance.normal(size=CONFIG.word_width)), dim=0).numpy() for d in documents for u in d.units}
-    targets = targets_of(small_checkpoint(), said)
-    return levels_stage(TextModel(CONFIG), documents, documents, targets, 4, 5, Ranks(), compiled=False)
+    loaded = small_checkpoint()
+    model = loaded.model.requires_grad_(True)
+    return levels_stage(model, [*chat, *text], [*chat, *text], targets_of(loaded), 4, 5, Ranks(), compiled=False)
 
 
 @pytest.mark.parametrize("build", [small_language_stage, small_levels_stage])
@@ -178,3 +176,55 @@ def test_fits_recover_what_bent_the_probabilities():
     p = torch.sigmoid(logits)
     assert calibration_error(p.tolist(), [bool(x) for x in truths]) < 0.015
     assert calibration_error([0.9] * 100, [True, False] * 50) == pytest.approx(0.4, abs=0.05)
+
+
+def test_what_the_teacher_says_is_learned_where_it_was_asked():
+    loaded = small_checkpoint()
+    d = chat_document("sgd_multi", dialogue(), loaded.tokenizer, {})
+    said = {words_of(u): F.normalize(torch.randn(CONFIG.word_width), dim=0).numpy() for u in d.units if words_of(u)}
+    documents = [(d, 0)] * 2
+    model, batch = loaded.model.train().requires_grad_(True), collate(documents, 256, 2, targets_of(loaded, said), CONFIG.n_sinks)
+    optimizer, seen = torch.optim.Adam(model.hierarchy.parameters(), lr=1e-2), []
+    hidden = torch.randn(2, 256, CONFIG.width)
+    for _ in range(40):
+        parts = losses(batch, read(model, batch, hidden))
+        optimizer.zero_grad()
+        (parts["meaning"] + parts["likeness"]).backward()
+        optimizer.step()
+        seen.append(parts["meaning"].item())
+    assert seen[-1] < seen[0] / 3
+    unasked = collate(documents, 256, 2, targets_of(loaded), CONFIG.n_sinks)
+    assert "meaning" not in losses(unasked, read(model, unasked, hidden))
+
+
+def test_a_window_remembers_the_units_before_it_and_the_first_window_nothing():
+    loaded = small_checkpoint()
+    model = loaded.model
+    for layer in model.hierarchy.remember:
+        torch.nn.init.normal_(layer.weight)
+    text = " ".join(f"Sentence number {n} speaks of harbours and boats." for n in range(80))
+    d = text_document("x", "x", [text], "\n\n", None, [], loaded.tokenizer)
+    batch = collate([(d, 0)], 256, 4, targets_of(loaded), CONFIG.n_sinks)
+    assert batch.before.tolist()[0] == -1
+    assert (batch.before[1:] > 0).all()
+    with torch.no_grad():
+        found = read(model, batch, model.trunk(batch.ids))
+        memory = memory_of(model, batch, found)
+    assert (memory[0] == 0).all()
+    w = 2
+    last = int(batch.before[w])
+    first_new = int(batch.unit[w][batch.is_new[w]][0])
+    assert first_new == last + 1, "a unit that the window finishes is not remembered yet"
+    assert torch.equal(memory[w], model.hierarchy.memory(*found.remembered[last][:, None].unbind(0))[0])
+
+
+def test_joined_talk_starts_a_topic_where_its_parts_meet_and_nowhere_else():
+    loaded = small_checkpoint()
+    d = chat_document("sgd_multi", dialogue(), loaded.tokenizer, {})
+    assert [len(part) for part in segments(d)] == [4, 6]
+    joined = Sampler([d], np.random.default_rng(0))._join()
+    starts = [n for n, unit in enumerate(joined.units) if unit.starts_topic]
+    assert starts
+    for first, last in zip([0, *starts], [*starts, len(joined.units)]):
+        part = tuple(replace(u, starts_topic=0) for u in joined.units[first:last])
+        assert part in [tuple(replace(u, starts_topic=0) for u in s) for s in segments(d)]
