@@ -263,8 +263,8 @@ def train(
     out: Annotated[
         Path, typer.Option(help="Folder of the checkpoint to write; STRATA_MODEL_PATH names it to a worker.", show_default=False)
     ] = Path("trained"),
-    run: Annotated[Path, typer.Option(help="Folder of training checkpoints, milestones and learning curves.")] = Path(".training"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run, to the bit as if it had not stopped.")] = False,
+    run_folder: Annotated[Path, typer.Option(help="Folder of training checkpoints, milestones and learning curves.")] = Path(".training"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run-folder, to the bit as if it had not stopped.")] = False,
     steps_language: Annotated[int | None, typer.Option(help="Steps of stage one.  [default: 4000]", min=1, show_default=False)] = None,
     steps_levels: Annotated[int | None, typer.Option(help="Steps of stage two.  [default: 2000]", min=1, show_default=False)] = None,
     seed: Annotated[int, typer.Option(help="The same seed, steps and data give the same weights.")] = 0,
@@ -278,7 +278,7 @@ def train(
     Ctrl-C saves and stops; the same command with --resume goes on. docs/training.md tells more.
     """
     flags = {
-        "data": data, "out": out, "run": run, "steps-language": steps_language, "steps-levels": steps_levels, "seed": seed,
+        "data": data, "out": out, "run-folder": run_folder, "steps-language": steps_language, "steps-levels": steps_levels, "seed": seed,
         "without": without, "device": device, "threads": threads,
     }  # fmt: skip
     given = [part for name, value in flags.items() if value is not None for part in (f"--{name}", str(value))]

@@ -6,6 +6,7 @@ through torchrun, one process each. docs/training.md tells how to repeat, stop a
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from models import checkpoint
+from models import checkpoint, sealed
 from models.checkpoint import SHIPPED, Checkpoint, TextModel
 from models.config import ModelConfig, ModelConfigError
 from models.heads import LABELS, Calibration
@@ -42,11 +44,11 @@ THIN = 20
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m models.training", description=(__doc__ or "").splitlines()[0])
+    p = argparse.ArgumentParser(prog="python -m models.training", description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     p.add_argument("--data", type=Path, required=True, help="folder with plain/, text/ and chat/")
     p.add_argument("--out", type=Path, required=True, help="folder of the checkpoint to write")
-    p.add_argument("--run", type=Path, default=Path(".training"), help="folder of training checkpoints, milestones and curves [.training]")
-    p.add_argument("--resume", action="store_true", help="go on with the run in --run, to the bit as if it had not stopped")
+    p.add_argument("--run-folder", type=Path, default=Path(".training"), help="folder of training checkpoints, milestones and curves [.training]")
+    p.add_argument("--resume", action="store_true", help="go on with the run in --run-folder, to the bit as if it had not stopped")
     p.add_argument("--steps-language", type=_count, default=4000, metavar="N", help="steps of stage one [4000]")
     p.add_argument("--steps-levels", type=_count, default=2000, metavar="N", help="steps of stage two [2000]")
     p.add_argument("--seed", type=int, default=0, help="the same seed, steps and data give the same run [0]")
@@ -74,8 +76,9 @@ def settings_of(a: argparse.Namespace, ranks: Ranks, hashes: dict[str, str]) -> 
     """All that decides the weights; a resumed run must have the same."""
     decided: dict[str, str | int | bool] = {
         "seed": a.seed, "steps_language": a.steps_language, "steps_levels": a.steps_levels, "without": ",".join(sorted(left_out(a.without))),
-        "threads": a.threads, "eager": a.eager, "device": ranks.device.type, "processes": ranks.world, "tokenizer": str(a.tokenizer),
-        "words": a.words, "trunk": str(a.trunk or ""), "levels": str(a.levels or ""), "torch": torch.__version__,
+        "threads": a.threads, "eager": a.eager, "device": ranks.device.type, "processes": ranks.world, "torch": torch.__version__,
+        "tokenizer": inputs.content_of(a.tokenizer), "words": inputs.content_of(Path(a.words)), "trunk": inputs.content_of(a.trunk),
+        "levels": inputs.content_of(a.levels),
     }  # fmt: skip
     return decided | {f"data {name}": digest for name, digest in hashes.items()}
 
@@ -94,7 +97,7 @@ def tokenizer_of(path: Path, data: Path, run: Path, ranks: Ranks) -> WordTokeniz
         return load_tokenizer(path)
     kept = run / "tokenizer.json"
     if ranks.is_first and not kept.exists():
-        kept.write_bytes(train_tokenizer(all_texts(data), ModelConfig().vocab_size).tokenizer.to_str().encode())
+        sealed.write_file(kept, train_tokenizer(all_texts(data), ModelConfig().vocab_size).tokenizer.to_str().encode())
     ranks.wait()
     return load_tokenizer(kept)
 
@@ -117,14 +120,14 @@ def weights_of(path: Path, module: str) -> dict[str, Tensor]:
 
 def words_of(a: argparse.Namespace, tokenizer: WordTokenizer, config: ModelConfig, ranks: Ranks, tell: Teller) -> WordTable:
     """The word table of a checkpoint, or a new one, which the run folder keeps."""
-    kept = a.run / "words.safetensors"
+    kept = a.run_folder / "words.safetensors"
     if a.words != "new":
         return checkpoint.load(Path(a.words)).model.words
     if ranks.is_first and not kept.exists():
         documents = documents_of(a.data, tokenizer, "train", set(CHAT_SETS) | {f"{name} as text" for name in CHAT_SETS})
-        units, vectors = meanings.teach(documents, tokenizer, a.run, tell)
+        units, vectors = meanings.teach(documents, tokenizer, a.run_folder, tell)
         made = word_table.learn(Teacher(), units, vectors, tokenizer, config.word_width, tell)
-        save_file(made.state_dict(), kept)
+        sealed.write_file(kept, save_tensors(made.state_dict()))
     ranks.wait()
     table = WordTable(Teacher().names(), config.word_width)
     table.load_state_dict(load_file(kept))
@@ -152,24 +155,28 @@ def trained(a: argparse.Namespace, tokenizer: WordTokenizer, ranks: Ranks, tell:
     # 1. the trunk, as a language model
     if a.trunk:
         trunk.load_state_dict(weights_of(a.trunk, "trunk"))
-    elif made := loop.finished(a.run, "language", a.steps_language, tell):
+    elif made := loop.finished(a.run_folder, "language", a.steps_language, tell):
         state.load_modules({"trunk": trunk}, made.modules)
     else:
         tell("reading the texts")
         streams = {split: dict(zip((TEXT, CHAT), language_stream(a.data, tokenizer, split, a.seed))) for split in ("train", "dev")}
         stage = language_stage(trunk, streams["train"], streams["dev"], a.steps_language, a.seed, ranks, compiled=not a.eager)
-        loop.train(replace(stage, **every), a.run, ranks, tell)
+        loop.train(replace(stage, **every), a.run_folder, ranks, tell)
 
     # 2. the levels and heads
-    if made := loop.finished(a.run, "levels", a.steps_levels, tell):
+    if made := loop.finished(a.run_folder, "levels", a.steps_levels, tell):
         state.load_modules({"model": model}, made.modules)
     else:
         tell("reading the documents")
         without = left_out(a.without)
         documents, dev = (documents_of(a.data, tokenizer, split, without) for split in ("train", "dev"))
-        targets = Targets(words, tokenizer, taught(words, (*documents, *dev), tokenizer, a.run, tell))
+        if not ranks.is_first:
+            ranks.wait()  # until the first has asked the teacher; the others read what it wrote
+        targets = Targets(words, tokenizer, taught(words, (*documents, *dev), tokenizer, a.run_folder, tell))
+        if ranks.is_first:
+            ranks.wait()
         stage = levels_stage(model, documents, dev, targets, a.steps_levels, a.seed, ranks, compiled=not a.eager)
-        loop.train(replace(stage, **every), a.run, ranks, tell)
+        loop.train(replace(stage, **every), a.run_folder, ranks, tell)
     return model
 
 
@@ -184,7 +191,7 @@ def finish(a: argparse.Namespace, model: TextModel, tokenizer: WordTokenizer, te
     figures = calibrate.figures([d for n, d in enumerate(played) if n % 2 or d.source in without], calibration, LABELS)
     language = calibrate.language_figures(running, a.data, 400_000)
     run = {
-        "parameters": sum(p.numel() for p in model.parameters()), "seed": a.seed, "sgd_limit": SGD_LIMIT, "history": a.history,
+        "parameters": sum(p.numel() for p in model.parameters()), "seed": a.seed, "sgd_limit": SGD_LIMIT, "history": a.history, "without": a.without,
         "command": f"python -m models.training --steps-language {a.steps_language} --steps-levels {a.steps_levels}"
         + (f" --without {a.without}" if a.without else ""),
     }  # fmt: skip
@@ -209,19 +216,24 @@ def main(arguments: list[str] | None = None) -> int:
         starter = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={torch.cuda.device_count()}", "-m", "models.training"]
         os.execv(sys.executable, [sys.executable, *starter, *arguments])
     _repeat_exactly(a)
+    compiler = os.environ.get("CXX", "g++")
+    no_compiler = not a.eager and shutil.which(compiler) is None
+    a.eager = a.eager or no_compiler
     ranks, tell = Ranks(), Teller()
-    go_on = f"go on with the same command and --resume (run folder {a.run})"
+    go_on = f"go on with the same command and --resume (run folder {a.run_folder})"
     try:
         left_out(a.without)
         hashes = inputs.data_hashes(a.data)
         ranks = join(a.device, os.environ)
         tell = Teller(silent=not ranks.is_first)
         if ranks.is_first:
-            inputs.begin(a.run, settings_of(a, ranks, hashes), a.resume)
+            inputs.begin(a.run_folder, settings_of(a, ranks, hashes), a.resume)
         ranks.wait()
-        if a.resume and not rolling.holds_a_run(a.run):
-            tell(f"{a.run} has no training checkpoint yet: from the first step")
-        tokenizer = tokenizer_of(a.tokenizer, a.data, a.run, ranks)
+        if no_compiler:
+            tell(f"no C++ compiler ({compiler}): training is not compiled and takes twice as long; install one, or name it in CXX")
+        if a.resume and not rolling.holds_a_run(a.run_folder):
+            tell(f"{a.run_folder} has no training checkpoint yet: from the first step")
+        tokenizer = tokenizer_of(a.tokenizer, a.data, a.run_folder, ranks)
         model = trained(a, tokenizer, ranks, tell)
         if ranks.is_first:
             finish(a, model, tokenizer, tell)

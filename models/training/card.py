@@ -48,10 +48,9 @@ states, decides topic shifts, labels the topic being read, and measures surprise
 ## Training
 `{run["command"]}`, seed {run["seed"]}. {run["history"]}
 
-Stage one: next token on text and dialogues. Stage two: next token, topic shift, topic label, session label and "which sentence goes on with this
+Stage one: next token on text, and on dialogues outside the four labelled chat sets (dialseg711, superdialseg, tiage, sgd_multi). Stage two: next token, topic shift, topic label, session label and "which sentence goes on with this
 topic", on the train parts; also MTS-Dialog's dialogues and notes joined into visits and notes of one to five sections, and ACI-Bench's notes with
-their headings. Stage three: thresholds, temperatures and biases on dev. The minutes are of one core; how many steps fit depends on the machine, the
-order of the data on the seed alone.
+their headings{f"; without {run['without']}" if run.get("without") else ""}. Stage three: thresholds, temperatures and biases on dev. The same seed, steps and data give the same run (docs/training.md).
 
 {SOURCES}
 

@@ -37,19 +37,27 @@ def data_hashes(data: Path) -> dict[str, str]:
     return {f: hashlib.sha256((data / f).read_bytes()).hexdigest()[:16] for f in FILES}
 
 
+def content_of(path: Path | None) -> str:
+    """Name and hash of a file, or of a sealed folder's manifest; the path alone where there is none (`new`)."""
+    if path is None:
+        return ""
+    file = path / sealed.MANIFEST if path.is_dir() else path
+    return f"{path.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}" if file.is_file() else str(path)
+
+
 def begin(run: Path, settings: Mapping[str, Any], resume: bool) -> None:
     """Start a run folder, or go on with one that has the same settings. Raises ModelConfigError where that cannot be."""
     path = run / "settings.json"
     if not resume:
         if rolling.holds_a_run(run):
-            raise ModelConfigError(f"--run {run} holds a run already; go on with it (--resume), or name another folder")
+            raise ModelConfigError(f"--run-folder {run} holds a run already; go on with it (--resume), or name another folder")
         run.mkdir(parents=True, exist_ok=True)
         sealed.write_file(path, sealed.as_json(settings))
         return
     try:
         before = dict(json.loads(path.read_bytes()))
     except OSError as problem:
-        raise ModelConfigError(f"--resume: {path} is not there ({problem.strerror}); name the run's folder with --run, or start without") from problem
+        raise ModelConfigError(f"--resume: {path} is not there ({problem.strerror}); name the run's folder with --run-folder, or start without") from problem
     except (ValueError, TypeError) as problem:
         raise ModelConfigError(f"--resume: {path} is not readable ({problem}); restore it, or start anew") from problem
     now = json.loads(sealed.as_json(settings))

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
+from models import sealed
 from models.tokenizer import WordTokenizer
 from models.training.data import Document
 from models.training.targets import words_of
@@ -52,5 +53,5 @@ def teach(
     tell(f"asking the teacher about {len(units):,} sentences and utterances")
     vectors = teacher().embed([tokenizer.decode(ids).strip() for ids in units], tell).astype(np.float16)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({"vectors": vectors}, path)
+    sealed.write_file(path, save({"vectors": vectors}))
     return units, vectors

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import re
 
 import pytest
 import torch
 
-from models import checkpoint
+from models import checkpoint, sealed
 from models.checkpoint import FILES, SHIPPED, CheckpointError
 from models.heads import LABELS, MTS_SECTIONS, SGD_DOMAINS, Calibration
 from models.sealed import MANIFEST
@@ -50,12 +51,37 @@ def test_a_file_cut_short_or_changed_is_refused_by_name(folder, name):
             checkpoint.load(folder)
 
 
-def test_what_is_missing_is_named(folder):
-    (folder / "weights.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"weights\.safetensors"):
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+def test_what_is_missing_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=f"lacks {re.escape(name)}"):
         checkpoint.load(folder)
     with pytest.raises(CheckpointError, match="manifest"):
         checkpoint.load(folder / "nowhere")
+
+
+@pytest.mark.parametrize("damaged", [b"", b'{"config.json": "ab', b"[]", b"[1]", b"\xff\xfe"])
+def test_a_damaged_manifest_is_refused(folder, damaged):
+    (folder / MANIFEST).write_bytes(damaged)
+    with pytest.raises(CheckpointError, match="cut short or changed"):
+        checkpoint.load(folder)
+
+
+def test_a_write_that_fails_leaves_the_checkpoint_that_was_there(folder, monkeypatch):
+    before = checkpoint.load(folder).version
+    write = sealed._write
+
+    def full(path, content):
+        if path.name == MANIFEST:
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(sealed, "_write", full)
+    made = small_checkpoint()
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(folder, made.model, made.tokenizer, Calibration(), "# another card")
+    assert checkpoint.load(folder).version == before
+    assert [p.name for p in folder.parent.iterdir()] == ["small"]
 
 
 def test_weights_of_another_shape_are_refused(folder):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from models.checkpoint import Checkpoint
 from models.heads import session_logits
 from models.tokenizer import CHAT, SINK, TEXT
-from models.training import calibrate
+from models.training import calibrate, multitask
 from models.training.calibrate import ListeningWalk, Played, calibration_error, fit_platt, segmentation
 from models.training.data import Document, Unit, chat_document, text_document
 from models.training.language import NextTokenLoss, crops, fresh_trunk, language_stage, nats_per_token, sinks
@@ -72,7 +72,8 @@ def small_levels_stage() -> Stage:
 
 
 @pytest.mark.parametrize("build", [small_language_stage, small_levels_stage])
-def test_a_stage_that_was_stopped_goes_on_to_the_bit(build, tmp_path):
+def test_a_stage_that_was_stopped_goes_on_to_the_bit(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(multitask, "DEV_BATCHES", 2)
     whole, stopped, resumed = (replace(build(), validate_every=3) for _ in range(3))
     train(whole, tmp_path / "whole", Ranks(), Teller(silent=True))
     ask, inner = ask_at(1), stopped.step

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoint import SHIPPED
+from models import checkpoint
+from models.checkpoint import SHIPPED, TextModel
+from models.config import ModelConfig
+from models.heads import LABELS, Calibration
 from models.tokenizer import load_tokenizer
 from models.training import inputs, rolling
 from models.training.__main__ import left_out, main, parser
 from models.training.data import CHAT_SETS, language_stream
 from models.training.inputs import FILES
 from models.training.sampling import SHARES
+from tests.models.small_text_model import small_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = "The harbour lay still under the morning fog and nobody walked down to the pier. "
@@ -44,6 +48,15 @@ def data(tmp_path) -> Path:
     return folder
 
 
+def test_the_command_passes_its_flags_and_the_exit_status_on(tmp_path):
+    flags = ["--steps-language", "3", "--steps-levels", "2", "--without", "tiage", "--device", "cpu", "--threads", "1", "--eager"]
+    command = [sys.executable, "-m", "deploy.cli", "train", "--data", str(tmp_path / "no"), "--out", str(tmp_path / "out"), *flags]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no: is not there; wanted a folder with plain/, text/, chat/" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_stage_one_reads_dialogues_but_none_of_the_labelled_chat_sets(data):
     tokenizer = load_tokenizer(SHIPPED / "tokenizer.json")
     for file in FILES[-7:]:
@@ -62,7 +75,7 @@ def told(capsys, *arguments: str) -> tuple[int, str]:
 
 
 def test_a_folder_that_is_not_there_or_laid_out_otherwise_is_refused_with_what_was_seen(data, tmp_path, capsys):
-    run = ("--out", str(tmp_path / "out"), "--run", str(tmp_path / "run"), "--device", "cpu")
+    run = ("--out", str(tmp_path / "out"), "--run-folder", str(tmp_path / "run"), "--device", "cpu")
     status, said = told(capsys, "--data", str(tmp_path / "nowhere"), *run)
     assert status == 2
     assert "nowhere: is not there; wanted a folder with plain/, text/, chat/" in said
@@ -118,9 +131,12 @@ def test_data_that_changed_is_named_by_its_file(data):
 
 
 def test_interrupted_it_saves_says_how_to_go_on_and_goes_on(data, tmp_path):
-    """The command as a user runs it; Ctrl-C is a SIGINT to the process that `strata train` became."""
+    """Ctrl-C is a SIGINT to the process, which `strata train` turns into this one."""
+    made = small_checkpoint()
+    checkpoint.save(tmp_path / "words", TextModel(ModelConfig(labels=LABELS), ("harbour", "fog")), made.tokenizer, Calibration(), "# card")
     command = [
-        sys.executable, "-m", "deploy.cli", "train", "--data", str(data), "--out", str(tmp_path / "out"), "--run", str(tmp_path / "run"),
+        sys.executable, "-m", "models.training", "--words", str(tmp_path / "words"),
+        "--data", str(data), "--out", str(tmp_path / "out"), "--run-folder", str(tmp_path / "run"),
         "--steps-language", "500", "--device", "cpu", "--eager",
     ]  # fmt: skip
     environ = os.environ | {"COLUMNS": "200"}
@@ -138,7 +154,7 @@ def test_interrupted_it_saves_says_how_to_go_on_and_goes_on(data, tmp_path):
         last = said[-1]
         assert "stopped after step" in last
         assert "go on with the same command and --resume" in last
-        made = int(rolling.steps(tmp_path / "run", "language")[-1].name)
-        assert f"after step {made} of 500" in last
-        assert made >= least
+        step = int(rolling.steps(tmp_path / "run", "language")[-1].name)
+        assert f"after step {step} of 500" in last
+        assert step >= least
     assert any("goes on after step" in line for line in said)
