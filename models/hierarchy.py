@@ -162,7 +162,8 @@ class Hierarchy(nn.Module):
         S = config.sentence_width
         self.config = config
         self.muted: frozenset[str] = frozenset()
-        """Levels whose members do not see those before them, or that are not handed on: for ablation."""
+        """Levels whose members do not see those before them (`sentence`, `paragraph`, `topic`), or that are not handed on (`document`,
+        `memory`): for ablation."""
         self.pool = Pool(config)
         self.flags = nn.Linear(N_FLAGS, S, bias=False)
         self.sentence = LevelBlock(S, config.sentence_reach)
@@ -203,7 +204,8 @@ class Hierarchy(nn.Module):
 
     def memory(self, document: Tensor, topic: Tensor, paragraph: Tensor) -> Tensor:
         """What the token window is given of the levels when it is cut. (B, S) each; returns (B, 3, C)."""
-        return torch.stack([layer(x) for layer, x in zip(self.remember, (document, topic, paragraph))], dim=1)
+        found = torch.stack([layer(x) for layer, x in zip(self.remember, (document, topic, paragraph))], dim=1)
+        return torch.zeros_like(found) if "memory" in self.muted else found
 
     # 2. what changes them
 

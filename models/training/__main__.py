@@ -8,7 +8,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from models.memory import keep_freed_memory
 from models.sealed import CheckpointError
 from models.tokenizer import CHAT, TEXT, WordTokenizer, load_tokenizer, train_tokenizer
 from models.training import calibrate, card, inputs, loop, meanings, rolling, state, word_table
-from models.training.data import CHAT_SETS, Document, all_texts, chat_documents, language_stream, text_documents, visit_documents
+from models.training.data import CHAT_SETS, Document, all_texts, documents_of, language_stream
 from models.training.language import fresh_trunk, language_stage
 from models.training.multitask import levels_stage
 from models.training.progress import Teller
@@ -39,8 +39,6 @@ from models.words import WordTable
 
 SGD_LIMIT = 240
 """SGD dev dialogues that are played."""
-THIN = 20
-"""Every so many-th book chapter is a document of stage two."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,16 +98,6 @@ def tokenizer_of(path: Path, data: Path, run: Path, ranks: Ranks) -> WordTokeniz
         sealed.write_file(kept, train_tokenizer(all_texts(data), ModelConfig().vocab_size).tokenizer.to_str().encode())
     ranks.wait()
     return load_tokenizer(kept)
-
-
-def documents_of(data: Path, tokenizer: WordTokenizer, split: str, without: set[str]) -> list[Document]:
-    numbers = {label: n for n, label in enumerate(LABELS)}
-    sources: tuple[Iterable[Document], ...] = (
-        chat_documents(data, tokenizer, split, numbers),
-        visit_documents(data, tokenizer, split, numbers),
-        text_documents(data, tokenizer, split, numbers, THIN),
-    )
-    return [d for documents in sources for d in documents if d.source not in without]
 
 
 def weights_of(path: Path, module: str) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 
 from models import reader
-from models.heads import OTHER
+from models.heads import LABELS, OTHER
 from models.tokenizer import WordTokenizer, speaker_mark
 from models.training import visits
 
 CHAT_SETS = ("dialseg711", "superdialseg", "tiage", "sgd_multi")
 PLAIN_SETS = ("standardebooks", "peps", "prometheus_docs")
+THIN = 20
+"""Every so many-th book chapter is a document of stage two."""
 UNIT_TOKENS = 256
 """A longer utterance is cut here, as the running model cuts it."""
 
@@ -211,3 +213,14 @@ def text_document(
         if stop > at:
             units.append(Unit(tuple(ids[at:stop]), -1, at in paragraphs, starts, label))
     return Document(name, source, "tokens", tuple(units), max(set(labels), key=labels.count) if whole == -2 and labels else whole)
+
+
+def documents_of(data: Path, tokenizer: WordTokenizer, split: str, without: set[str]) -> list[Document]:
+    """All documents of stage two, without the sets named."""
+    numbers = {label: n for n, label in enumerate(LABELS)}
+    sources: tuple[Iterable[Document], ...] = (
+        chat_documents(data, tokenizer, split, numbers),
+        visit_documents(data, tokenizer, split, numbers),
+        text_documents(data, tokenizer, split, numbers, THIN),
+    )
+    return [d for documents in sources for d in documents if d.source not in without]
