@@ -29,6 +29,8 @@ from models.training.data import language_stream
 
 HELD_OUT_CHARACTERS = 400_000
 """As for the model card."""
+ORDERS = (2, 3, 5)
+"""Tokens of the longest n-gram. Fewer are smaller tables: a baseline of about a checkpoint's size, and the best."""
 SENTENCE_SETS = {"EWT dev": ("ewt.jsonl.gz", "dev"), "English PUD": ("en_pud.jsonl", None), "Polish PUD": ("pl_pud.jsonl", None)}
 """Name -> file and split; PUD has none, and nobody here trains on it."""
 RULE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|\Z)|\S(?=\s*\n\s*\n)|\S(?=\s*\Z)")
@@ -81,7 +83,7 @@ class KeptVectors:
 
 
 def topics(data: Path, teacher: Embed, tell: Tell) -> Table:
-    """Where topics start."""
+    """Where topics start: a row for each rule."""
     sets = topic_rules.topic_sets(data)
     found = {s.name: topic_rules.unlearned(s) for s in sets}
     tell("topics: rules without words done")
@@ -89,12 +91,18 @@ def topics(data: Path, teacher: Embed, tell: Tell) -> Table:
     tell("topics: words done")
     whole = [s for s in sets if s.name != "wiki300"]  # an encoder takes minutes for all of it
     vectors = topic_rules.by_embedding(whole, "cosine of teacher", teacher)
-    rows = []
-    for s in sets:
-        for f in (*found[s.name], *words[s.name], *vectors.get(s.name, ())):
-            pk = f"{f.score['pk']:.3f}" + ("" if s.is_chat else f" ({100 * f.score['pk']:.1f})")
-            rows.append((f"{s.name} ({len(s.dev)})", f.rule, f.chosen, pk, *(f"{f.score[name]:.3f}" for name in ("wd", "f1", "score"))))
-    return Table("Topic shifts, online", ("set (dev documents)", "rule", "chosen", "Pk (x 100)", "WD", "F1", "Score"), tuple(rows))
+    by_set = {s.name: {f.rule: f for f in (*found[s.name], *words[s.name], *vectors.get(s.name, ()))} for s in sets}
+    rules = dict.fromkeys(rule for s in sets for rule in by_set[s.name])
+    rows = [(rule, *(cell(by_set[s.name][rule], s.is_chat) if rule in by_set[s.name] else "" for s in sets)) for rule in rules]
+    heading = "Topic shifts, online: Pk / WD / F1 / Score, and the number chosen; of articles also Pk x 100"
+    return Table(heading, ("rule", *(f"{s.name} ({len(s.dev)} dev)" for s in sets)), tuple(rows))
+
+
+def cell(f: topic_rules.Found, is_chat: bool) -> str:
+    """Pk / WD / F1 / Score, as the published tables have them."""
+    pk, wd, f1, score = (f"{f.score[name]:.3f}" for name in ("pk", "wd", "f1", "score"))
+    share = "" if is_chat else f" ({100 * f.score['pk']:.1f})"
+    return f"{pk}{share} / {wd} / {f1} / **{score}**" + (f", {f.chosen}" if f.chosen else "")
 
 
 def labels(data: Path, embeddings: dict[str, Embed], tell: Tell) -> Table:
@@ -138,25 +146,23 @@ def _gold(path: Path, split: str | None) -> Iterator[tuple[str, frozenset[int]]]
                 yield r["text"], frozenset(r["sent_end"])
 
 
-def language(data: Path, tell: Tell, order: int = 5) -> Table:
+def language(data: Path, tell: Tell) -> Table:
     """Bits per byte of held-out text. The n-grams have read what stage one reads; compressors know nothing but the text itself."""
     tokenizer = load_tokenizer(SHIPPED / "tokenizer.json")
     texts = held_out_texts(data, HELD_OUT_CHARACTERS)
     encoded = "".join(texts).encode()
     found = compressor_figures(encoded)
-    tell("language: compressors done")
+    rows = [("gzip -9", "", f"{found['gzip']:.3f}"), ("xz -9e", "", f"{found['xz']:.3f}")]
+    tell(f"language: {len(encoded)} bytes of {len(texts)} texts compressed")
     stream = np.concatenate(language_stream(data, tokenizer, "train", 0))
     tell(f"language: {len(stream)} train tokens read")
-    model = ngrams.fit(stream, tokenizer.vocab_size, order)
-    tell(f"language: {sum(len(o.keys) for o in model.orders)} n-grams counted")
-    bits = sum(model.code_length_bits(np.array(tokenizer.encode(text))) for text in texts)
-    size = f"{len(encoded):,} in {len(texts)} texts"
-    rows = [
-        ("gzip -9", size, f"{found['gzip']:.3f}"),
-        ("xz -9e", size, f"{found['xz']:.3f}"),
-        (f"n-grams of tokens, order {order}, Kneser-Ney", size, f"{bits / len(encoded):.3f}"),
-    ]
-    return Table("Held-out plain text", ("what", "bytes", "bits per byte"), tuple(rows))
+    for order in ORDERS:
+        model = ngrams.fit(stream, tokenizer.vocab_size, order)
+        size = sum(len(o.keys) for o in model.orders)
+        tell(f"language: {size} n-grams of {order} tokens and fewer counted")
+        bits = sum(model.code_length_bits(np.array(tokenizer.encode(text))) for text in texts)
+        rows.append((f"{order}-grams of tokens, Kneser-Ney", f"{size / 1e6:.1f} M", f"{bits / len(encoded):.3f}"))
+    return Table(f"Held-out plain text, {len(encoded):,} bytes of {len(texts)} texts", ("what", "n-grams kept", "bits per byte"), tuple(rows))
 
 
 PARTS = ("topics", "labels", "sentences", "language")

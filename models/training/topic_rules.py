@@ -157,19 +157,34 @@ def unlearned(part: TopicSet) -> list[Found]:
     return found
 
 
+Likes = list[np.ndarray]
+"""likeness() of each talk of a part."""
+
+
 def by_likeness(sets: Sequence[TopicSet], rule: str, vectors: Callable[[Sequence[str]], np.ndarray]) -> dict[str, list[Found]]:
-    """Set -> the rule's figures, with the threshold of its own train part and with the one of the other chat sets, which count the same each."""
-    train = {s.name: [likeness(vectors(t.items)) for t in s.train] for s in sets}
-    curves = {
-        s.name: np.array([scored(s.train, [below(like, cut) for like in train[s.name]])["score"] for cut in THRESHOLDS]) for s in sets
+    """Set -> the rule's figures, of chat also with the starts left that the user makes: who speaks is known to every model of chat."""
+    likes = {s.name: tuple([likeness(vectors(t.items)) for t in part] for part in (s.train, s.dev)) for s in sets}
+    found = _with_thresholds(sets, rule, likes)
+    chat = [s for s in sets if s.is_chat]
+    by_users = {
+        s.name: tuple([np.where(t.by_user, like, np.inf) for t, like in zip(*part)] for part in zip((s.train, s.dev), likes[s.name]))
+        for s in chat
     }
+    for name, more in _with_thresholds(chat, f"{rule} at user turns", by_users).items():
+        found[name] += more
+    return found
+
+
+def _with_thresholds(sets: Sequence[TopicSet], rule: str, likes: Mapping[str, tuple[Likes, ...]]) -> dict[str, list[Found]]:
+    """With the threshold of the set's own train part, and with the one of the other chat sets, each of which counts the same."""
+    curves = {s.name: np.array([scored(s.train, [below(like, cut) for like in likes[s.name][0]])["score"] for cut in THRESHOLDS]) for s in sets}
     found: dict[str, list[Found]] = {}
     for s in sets:
-        dev = [likeness(vectors(t.items)) for t in s.dev]
         others = np.mean([curves[o.name] for o in sets if o.is_chat and o.name != s.name], axis=0)
         for name, curve in (("own train", curves[s.name]), ("other sets", others)):
             cut = THRESHOLDS[int(np.argmax(curve))]
-            found.setdefault(s.name, []).append(Found(f"{rule}, {name}", f"{cut:.2f}", scored(s.dev, [below(like, cut) for like in dev])))
+            score = scored(s.dev, [below(like, cut) for like in likes[s.name][1]])
+            found.setdefault(s.name, []).append(Found(f"{rule}, {name}", f"{cut:.2f}", score))
     return found
 
 

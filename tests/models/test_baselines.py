@@ -128,10 +128,12 @@ def test_numbers_are_chosen_on_train_and_on_the_other_sets() -> None:
     inverted = tuple(Talk(t.items, t.by_user, (1, 1, 0, 1, 1, 0)) for t in TALKS)
     plain, odd, third = TopicSet("plain", TALKS, TALKS), TopicSet("odd", inverted, TALKS), TopicSet("third", TALKS, TALKS)
     found = by_likeness((plain, odd, third), "words", word_counts)
-    own, others = found["odd"]
+    own, others, own_at_users, others_at_users = found["odd"]
     assert (own.rule, others.rule) == ("words, own train", "words, other sets")
     assert others.score["score"] == found["plain"][0].score["score"] == 1, "told apart at the change of subject"
     assert own.score["score"] < 1, "its train part asks for boundaries everywhere, and dev is not looked at"
+    assert own_at_users.rule == "words at user turns, own train"
+    assert 0 < others_at_users.score["f1"] < 1, "the agent changes the subject in half of the talks"
     assert [f.score for f in by_embedding((plain, odd, third), "words", hashed_words)["odd"]] == [f.score for f in found["odd"]]
 
 
@@ -207,12 +209,14 @@ def test_one_command_measures_every_part(data: Path, tmp_path: Path, capsys: pyt
     printed, told = capsys.readouterr()
     assert (tmp_path / "out.md").read_text().strip() == printed.strip()
     rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in printed.splitlines() if line.startswith("| ")]
-    assert ("tiage (3)", "cosine of teacher, other sets", "0.02", "0.000", "0.000", "1.000", "1.000") in rows
-    assert ("wiki300 (3)", "every k-th item", "k = 3", "0.000 (0.0)", "0.000", "1.000", "1.000") in rows
+    topics = {row[0]: dict(zip(rows[0], row)) for row in rows if row[0] in ("rule", "every k-th item", "cosine of teacher, other sets")}
+    assert topics["cosine of teacher, other sets"]["tiage (3 dev)"] == "0.000 / 0.000 / 1.000 / **1.000**, 0.02"
+    assert topics["every k-th item"]["wiki300 (3 dev)"] == "0.000 (0.0) / 0.000 / 1.000 / **1.000**, k = 3"
+    assert topics["cosine of teacher, other sets"]["wiki300 (3 dev)"] == "", "too long for an encoder"
     assert ("SGD turn", "18", "most common label", "0.500", "") in rows
-    bits = {row[0].split()[0]: float(row[2]) for row in rows if row[0].startswith(("gzip", "xz", "n-grams"))}
-    assert set(bits) == {"gzip", "xz", "n-grams"}
-    assert bits["n-grams"] < 1, "the dev texts are the train texts"
+    bits = {row[0].split()[0]: float(row[2]) for row in rows if row[0].startswith(("gzip", "xz")) or "-grams" in row[0]}
+    assert set(bits) == {"gzip", "xz", "2-grams", "3-grams", "5-grams"}
+    assert bits["5-grams"] < 1, "the dev texts are the train texts"
     assert "language: " in told
     assert "language: " not in printed
 
