@@ -332,18 +332,27 @@ def figures(documents: Sequence[Played], c: Calibration, labels: Sequence[str]) 
 
 def language_figures(model: StreamingHierarchicalTransformer, folder: Path, limit: int) -> dict[str, float]:
     """Bits per byte of held-out plain text, streamed; beside gzip and xz over the same text, as one file."""
+    texts = held_out_texts(folder, limit)
+    documents = [Played("plain", ["".join(words) for words in _groups(split_words(t), 50)]) for t in texts]
+    play(model, documents, lambda line: None)
+    data = "".join(texts).encode()
+    return {"bytes": len(data), "model": sum(d.nats for d in documents) / math.log(2) / len(data), **compressor_figures(data)}
+
+
+def held_out_texts(folder: Path, limit: int) -> list[str]:
+    """Beginnings of dev texts, of 30,000 characters at most, until there are more than `limit` characters."""
     texts, size = [], 0
     for text in plain_texts(folder, "dev"):
         texts.append(text[:30_000])
         size += len(texts[-1])
         if size > limit:
             break
-    documents = [Played("plain", ["".join(words) for words in _groups(split_words(t), 50)]) for t in texts]
-    play(model, documents, lambda line: None)
-    data = "".join(texts).encode()
+    return texts
+
+
+def compressor_figures(data: bytes) -> dict[str, float]:
+    """Bits per byte that compressors of files need, at their best setting."""
     return {
-        "bytes": len(data),
-        "model": sum(d.nats for d in documents) / math.log(2) / len(data),
         "gzip": 8 * len(gzip.compress(data, 9)) / len(data),
         "xz": 8 * len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) / len(data),
     }

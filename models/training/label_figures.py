@@ -20,6 +20,8 @@ import numpy as np
 
 from models.labels import DEFAULT, Embed, LabelSet, label_vectors, unit
 from models.training.data import records
+from models.training.teacher import Teacher
+from models.transformer import StreamingHierarchicalTransformer
 
 WANTED_SHARE = 0.85
 """Of the teacher's accuracy, for the student to be worth its speed."""
@@ -124,7 +126,11 @@ def hashed_words(texts: Sequence[str]) -> np.ndarray:
     return np.sqrt(vectors)
 
 
-EMBEDDINGS: dict[str, Callable[[], Embed]] = {"words": lambda: hashed_words}
+EMBEDDINGS: dict[str, Callable[[], Embed]] = {
+    "words": lambda: hashed_words,
+    "teacher": lambda: Teacher().embed,
+    "student": lambda: StreamingHierarchicalTransformer.load().embed,
+}
 """Name on the command line -> what loads it."""
 
 
