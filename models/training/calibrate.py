@@ -23,7 +23,7 @@ from models.labels import DEFAULT, scores, similarities, unit
 from models.steps import Answer, Item, Work
 from models.tokenizer import split_words
 from models.training import label_scoring, visits
-from models.training.data import CHAT_SETS, plain_texts, records
+from models.training.data import CHAT_SETS, plain_sources, records
 from models.transformer import StreamingHierarchicalTransformer
 from models.walk import Levels, Walk
 
@@ -340,14 +340,17 @@ def language_figures(model: StreamingHierarchicalTransformer, folder: Path, limi
 
 
 def held_out_texts(folder: Path, limit: int) -> list[str]:
-    """Beginnings of dev texts, of 30,000 characters at most, until there are more than `limit` characters."""
-    texts, size = [], 0
-    for text in plain_texts(folder, "dev"):
-        texts.append(text[:30_000])
-        size += len(texts[-1])
-        if size > limit:
-            break
-    return texts
+    """Beginnings of dev texts, of 30,000 characters at most: of each set the same share of `limit` characters, as far as it has them."""
+    found: list[str] = []
+    sources = [list(texts) for _, texts in plain_sources(folder, "dev")]
+    for texts in sources:
+        left = limit // len(sources)
+        for text in texts:
+            found.append(text[: min(30_000, left)])
+            left -= len(found[-1])
+            if left <= 0:
+                break
+    return found
 
 
 def compressor_figures(data: bytes) -> dict[str, float]:

@@ -67,17 +67,22 @@ def records(path: Path, split: str) -> Iterator[dict[str, Any]]:
                 yield record | {"name": name}
 
 
-def plain_texts(folder: Path, split: str) -> Iterator[str]:
-    """Running text with paragraphs apart by a blank line: books, PEPs, documentation, WikiText, Wikipedia articles."""
+def plain_sources(folder: Path, split: str) -> Iterator[tuple[str, Iterator[str]]]:
+    """Running text with paragraphs apart by a blank line, set by set: books, PEPs, documentation, Wikipedia articles, WikiText."""
     for name in PLAIN_SETS:
-        for r in records(folder / f"plain/{name}.jsonl.gz", split):
-            yield "\n\n".join(p if isinstance(p, str) else p["text"] for p in r["paragraphs"])
-    for r in records(folder / "text/wiki300.jsonl.gz", split):
-        yield " ".join(r["sentences"])
+        rows = records(folder / f"plain/{name}.jsonl.gz", split)
+        yield name, ("\n\n".join(p if isinstance(p, str) else p["text"] for p in r["paragraphs"]) for r in rows)
+    yield "wiki300", (" ".join(r["sentences"]) for r in records(folder / "text/wiki300.jsonl.gz", split))
     with gzip.open(folder / "plain/wikitext2_valid.txt.gz", "rt", encoding="utf-8") as lines:
         text = lines.read()
     cut = text.rfind("\n", 0, len(text) * 9 // 10)  # the file has no splits: its last tenth is dev
-    yield text[:cut] if split == "train" else text[cut:]
+    yield "wikitext2_valid", iter((text[:cut] if split == "train" else text[cut:],))
+
+
+def plain_texts(folder: Path, split: str) -> Iterator[str]:
+    """All of it, one text after the other."""
+    for _, texts in plain_sources(folder, split):
+        yield from texts
 
 
 def dialogues(folder: Path, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
