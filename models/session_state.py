@@ -4,6 +4,8 @@ Knows every field that cannot be recomputed; leaves caches out, which can. Below
 Next: models/transformer.py
 """
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from models.tokenizer import BOS, CHAT, SINK, TEXT
 from models.window import to_bytes
 
 LAYOUT = 2
-"""First byte of the packed state; another layout is refused, not guessed."""
+"""First byte of the packed state; of the first layout what still holds is taken over, another is refused, not guessed."""
 MAX_WEIGHTS = 32
 """Attention weights kept per level: of the last tokens, sentences or paragraphs."""
 
@@ -99,17 +101,35 @@ def pack(state: TextState) -> bytes:
     return bytes((LAYOUT,)) + _encoder.encode(state)
 
 
-def unpack(data: bytes) -> TextState:
-    if not data or data[0] != LAYOUT:
-        raise StateError(
-            f"text session state of layout {data[0] if data else 'none'}; this version reads {LAYOUT}: replay the session from its start"
-        )
+def unpack(data: bytes, config: ModelConfig) -> TextState:
+    """Raises StateError for bytes that no version of this model wrote."""
+    layout = data[0] if data else None
     try:
-        return _decoder.decode(data[1:])
-    except msgspec.DecodeError as problem:
+        if layout == LAYOUT:
+            return _decoder.decode(data[1:])
+        if layout == FIRST_LAYOUT:
+            return _from_first(msgspec.msgpack.decode(data[1:]), config)
+    except (msgspec.DecodeError, msgspec.ValidationError, IndexError, TypeError) as problem:
         raise StateError(
             f"text session state of {len(data)} bytes cannot be read ({problem}); replay the session from its start"
         ) from problem
+    raise StateError(f"text session state of layout {layout}; this version reads {FIRST_LAYOUT} and {LAYOUT}: replay the session from its start")
+
+
+FIRST_LAYOUT = 1
+KEPT_OF_FIRST = {
+    "n_items": 3, "closed_at": 4, "characters": 5, "reader": 6, "speakers": 10, "last_speaker": 11, "sentence": 14, "begins_paragraph": 15,
+    "paragraph_start": 16, "topic_start": 17, "emitted": 18, "covered": 19,
+}  # fmt: skip
+"""Field -> its place in the first layout: where the session is, and what was held back of its text."""
+
+
+def _from_first(fields: list[Any], config: ModelConfig) -> TextState:
+    """A session of the first model goes on where it was, its text numbered on, with nothing in the window and empty levels."""
+    types = {f.name: f.type for f in msgspec.structs.fields(TextState)}
+    kept = {name: msgspec.convert(fields[place], types[name]) for name, place in KEPT_OF_FIRST.items()}
+    is_chat = np.frombuffer(fields[0], np.uint16)[1] == CHAT
+    return changed(new_state(config, bool(is_chat)), **kept)
 
 
 HALF = frozenset(("sentences", "context", "paragraphs", "topic", "topics"))

@@ -262,7 +262,7 @@ class StreamingHierarchicalTransformer:
         return session_state.pack(state)
 
     def unpack(self, data: bytes) -> TextState:
-        return session_state.unpack(data)
+        return session_state.unpack(data, self.config)
 
     def drop(self, session: str) -> None:
         self.pool.drop(session)

@@ -4,12 +4,16 @@ import dataclasses
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from models.config import BufferSettings, ModelConfigError, UpdateSettings
 from models.heads import Calibration
 from models.steps import Item, Work
+from models.tokenizer import BOS, CHAT, SINK
+from models.tokenizer import TEXT as TEXT_MARK
 from models.transformer import LONG_TEXT
 from tests.models.small_text_model import (
     PIECE,
@@ -251,3 +255,23 @@ def test_a_threshold_above_one_finds_no_topic():
 def test_settings_that_cannot_work_are_refused(wrong):
     with pytest.raises(ModelConfigError, match=next(iter(wrong))):
         small_model(dataclasses.replace(BufferSettings(max_tokens=128, overlap_tokens=32), **wrong))
+
+
+@pytest.mark.parametrize("is_chat", [False, True])
+def test_a_session_of_the_first_layout_goes_on_where_it_was(is_chat):
+    """Counters and held text are kept; window and levels begin anew."""
+    model = small_model()
+    reader = {"characters": 20, "held": " now", "spans": [[6, 4]], "judged": 0, "before": "The boat is"}
+    window = np.array([BOS, CHAT if is_chat else TEXT_MARK, SINK, SINK, 99], np.uint16).tobytes()
+    first = [window, b"x", b"y", 7, -1, 20, reader, b"", -1, b"z", ["ann"], 9, 3, 2, [5, 11, "a", "b"], False, 2, 4, [5, -1, 4], 5, 1.5, 2]
+    state = model.unpack(b"\x01" + msgspec.msgpack.encode(first))
+    assert (state.n_items, state.covered, state.topic_start, state.emitted, state.speakers) == (7, 5, 4, (5, -1, 4), ("ann",))
+    items = [Item(7, " the tide turns.", 0, "ann"), Item(8, " Boats come in.", 0, "ann", ends_session=True)]
+    name = "chat/a" if is_chat else "tokens/a"
+    result = model.step([Work(name, state, items)])[0]
+    assert result.error is None
+    assert [r.position for r in result.items] == [7, 8]
+    finals = [a for a in answers(result.items, "topic") if a.output.get("level") == "document"]
+    assert [(a.span_start, a.span_end) for a in finals] == [(0, 9)]
+    if not is_chat:
+        assert model.unpack(model.pack(result.state)).reader.characters == 20 + len(items[0].text + items[1].text)
