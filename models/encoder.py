@@ -2,7 +2,7 @@
 
 Knows the arithmetic of a step and its threads; leaves rows and batches to step_layout.py, their attention to batched_attention.py,
 windows and sessions to transformer.py.
-Next: models/hierarchy.py
+Next: models/readout.py
 """
 
 import os

@@ -202,9 +202,13 @@ class Hierarchy(nn.Module):
         weight = self.score(self.topic_score, levels.topic)
         return mean(levels.document_sum + weight * levels.topic, levels.document_weight + weight)
 
+    def remembered(self, levels: Levels) -> tuple[Tensor, Tensor, Tensor]:
+        """What is kept of the levels for the token window: document, topic, and the open paragraph's sentences. (B, S) each"""
+        return self.document(levels), levels.topic, mean(levels.paragraph_sum, levels.paragraph_weight)
+
     def memory(self, document: Tensor, topic: Tensor, paragraph: Tensor) -> Tensor:
         """What the token window is given of the levels when it is cut. (B, S) each; returns (B, 3, C)."""
-        found = torch.stack([layer(x) for layer, x in zip(self.remember, (document, topic, paragraph))], dim=1)
+        found = torch.stack([layer(x) for layer, x in zip(self.remember, (document, topic, paragraph), strict=True)], dim=1)
         return torch.zeros_like(found) if "memory" in self.muted else found
 
     # 2. what changes them

@@ -26,7 +26,7 @@ class KVCache:
         self.window = b""
         """Token ids held, uint16 little-endian; what must agree with a session's state before the cache is used."""
         self.memory = b""
-        """What was added to the sinks' embeddings, float32 bytes; empty for nothing. It must agree as well."""
+        """What the sinks carry, as the session's state has it; empty for nothing. It must agree as well."""
         self._hold(*self._zeros(BUCKET))
 
     def _zeros(self, capacity: int) -> tuple[Tensor, Tensor]:

@@ -156,7 +156,7 @@ def similarities(vectors: np.ndarray, label_vectors: np.ndarray) -> np.ndarray:
 def scores(near: np.ndarray, head_logits: np.ndarray | None, columns: np.ndarray, scoring: LabelScoring) -> np.ndarray:
     """Log-probabilities of the labels, float64 (n, L).
 
-    near: (n, L), of similarities(); head_logits: (n, H), divided by the head's own temperature, or None where there is no head;
+    near: (n, L), of similarities(); head_logits: (n, H), or None where there is no head;
     columns: (L,), of LabelSet.columns().
 
     The head's softmax is over the labels it was trained on: its logit of Hotels and a similarity to `billing` are of no common scale.

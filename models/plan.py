@@ -13,7 +13,7 @@ from models.reader import Break, Reading
 from models.session_state import TextState
 from models.steps import Item
 from models.tokenizer import WordTokenizer, speaker_mark
-from models.window import Window, from_bytes
+from models.window import Window, from_bytes, unpack_starts
 
 UTTERANCE_TOKENS = 256
 """Tokens of an utterance that are read, its speaker's mark included."""
@@ -78,7 +78,7 @@ def plan(
     state: TextState, items: Sequence[Item], tokenizer: WordTokenizer, settings: BufferSettings, n_sinks: int, is_chat: bool, closes: bool
 ) -> Plan:
     """Read all items; `closes` ends the session after them even when no item says so."""
-    window = Window(settings, n_sinks, from_bytes(state.window), from_bytes(state.starts), state.since_us)
+    window = Window(settings, n_sinks, from_bytes(state.window), unpack_starts(state.starts), state.since_us)
     made = Plan(window, state.reader, state.speakers)
     for item in items:
         if window.tick(item.timestamp_us):

@@ -81,7 +81,7 @@ def equal_attention_sizes(config: ModelConfig) -> dict[int, tuple[int, ...]]:
             for left, right in ((queries, k), (torch.softmax(queries @ k, dim=-1), k.transpose(2, 3).contiguous())):
                 wanted = _multiply(left, right, c.group, 1)
                 batches = [b for b in batches if torch.equal(_multiply(left, right, positions * c.group, b), wanted)]
-        if batches:
+        if 1 in batches:  # a session may be alone
             equal[positions] = tuple(batches)
     return equal
 

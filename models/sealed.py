@@ -25,7 +25,8 @@ class CheckpointError(ModelConfigError):
 
 
 def write(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write all files beside the folder, then move it into place: a reader sees the old folder or the new one, never a half."""
+    """Write all files beside the folder, then move it into place: a reader sees the old folder or the new one (between two renames
+    none), never a half."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         fresh = Path(temporary) / folder.name
@@ -36,7 +37,12 @@ def write(folder: Path, contents: Mapping[str, bytes]) -> None:
         _sync(fresh)
         if folder.exists():
             os.rename(folder, Path(temporary) / "replaced")
-        os.rename(fresh, folder)
+        try:
+            os.rename(fresh, folder)
+        except OSError:
+            if (Path(temporary) / "replaced").exists():
+                os.rename(Path(temporary) / "replaced", folder)
+            raise
         _sync(folder.parent)
         shutil.rmtree(Path(temporary) / "replaced", ignore_errors=True)
 

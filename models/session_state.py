@@ -4,6 +4,7 @@ Knows every field that cannot be recomputed; leaves caches out, which can. Below
 Next: models/transformer.py
 """
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from models.window import to_bytes
 
 LAYOUT = 2
 """First byte of the packed state; of the first layout what still holds is taken over, another is refused, not guessed."""
-MAX_WEIGHTS = 32
+MAX_WEIGHTS = 24
 """Attention weights kept per level: of the last tokens, sentences or paragraphs."""
 
 
@@ -29,7 +30,7 @@ class StateError(ValueError):
 
 
 class TextState(msgspec.Struct, array_like=True, frozen=True):
-    """One session. Vectors are float32 bytes; positions count items."""
+    """One session. Vectors are bytes, float32 or float16 as each field says; positions count items."""
 
     window: bytes
     """Token ids in the window, uint16, sinks first."""
@@ -47,7 +48,7 @@ class TextState(msgspec.Struct, array_like=True, frozen=True):
     """chat: characters of all utterances."""
     reader: ReaderState = ReaderState()
     starts: bytes = b""
-    """Sentence starts in the window, uint16."""
+    """Sentence starts in the window, a bit for each place."""
     since_us: int = -1
     hidden: bytes = b""
     """Hidden state of the last token, float16, which predicts the next; empty before the first token and in chat."""
@@ -98,7 +99,16 @@ _decoder = msgspec.msgpack.Decoder(TextState)
 
 def pack(state: TextState) -> bytes:
     """Layout byte, then msgpack."""
-    return bytes((LAYOUT,)) + _encoder.encode(state)
+    return bytes((LAYOUT,)) + _encoder.encode(_with_spans(state, -1))
+
+
+def _with_spans(state: TextState, sign: int) -> TextState:
+    """Items of held text counted from the one before (sign -1), as rows have them, or back (1): 173 spans took 11 bytes each."""
+    spans, at = [], 0
+    for item, size in state.reader.spans:
+        spans.append((item + sign * at, size))
+        at = item if sign < 0 else item + at
+    return changed(state, reader=replace(state.reader, spans=tuple(spans))) if spans else state
 
 
 def unpack(data: bytes, config: ModelConfig) -> TextState:
@@ -106,10 +116,11 @@ def unpack(data: bytes, config: ModelConfig) -> TextState:
     layout = data[0] if data else None
     try:
         if layout == LAYOUT:
-            return _decoder.decode(data[1:])
+            state = _with_spans(_decoder.decode(data[1:]), 1)
+            return state if _fits(state, config) else _anew(state.window, {name: getattr(state, name) for name in KEPT_OF_FIRST}, config)
         if layout == FIRST_LAYOUT:
             return _from_first(msgspec.msgpack.decode(data[1:]), config)
-    except (msgspec.DecodeError, msgspec.ValidationError, IndexError, TypeError) as problem:
+    except (msgspec.DecodeError, msgspec.ValidationError, LookupError, TypeError, ValueError) as problem:
         raise StateError(
             f"text session state of {len(data)} bytes cannot be read ({problem}); replay the session from its start"
         ) from problem
@@ -128,7 +139,24 @@ def _from_first(fields: list[Any], config: ModelConfig) -> TextState:
     """A session of the first model goes on where it was, its text numbered on, with nothing in the window and empty levels."""
     types = {f.name: f.type for f in msgspec.structs.fields(TextState)}
     kept = {name: msgspec.convert(fields[place], types[name]) for name, place in KEPT_OF_FIRST.items()}
-    is_chat = np.frombuffer(fields[0], np.uint16)[1] == CHAT
+    return _anew(fields[0], kept, config)
+
+
+def _fits(state: TextState, config: ModelConfig) -> bool:
+    """The state is of a model of this shape."""
+    empty, n_classes = new_state(config, is_chat=False), len(config.labels)
+    sizes = {"topic_logits": 4 * n_classes, "session_classes": 4 * n_classes, "session_meaning": 4 * config.word_width}
+    sizes |= {"hidden": 2 * config.width, "memory": 6 * config.sentence_width}
+    return (
+        len(state.levels) == len(empty.levels)
+        and len(state.sums) == len(empty.sums)
+        and all(len(getattr(state, name)) in (0, size) for name, size in sizes.items())
+    )
+
+
+def _anew(window: bytes, kept: dict[str, Any], config: ModelConfig) -> TextState:
+    """A session that another model read so far: where it is, with nothing in the window."""
+    is_chat = np.frombuffer(window, np.uint16)[1] == CHAT
     return changed(new_state(config, bool(is_chat)), **kept)
 
 

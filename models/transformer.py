@@ -86,7 +86,7 @@ class StreamingHierarchicalTransformer:
         """What short texts mean, each by itself, float32 (n, W), unit: as their sentences would be pooled in a session."""
         vectors, marks = np.zeros((len(texts), self.config.word_width), np.float32), from_bytes(new_state(self.config, False).window)
         for n, text in enumerate(texts):
-            ids = self.tokenizer.encode(text)[: LONGEST_EMBEDDED]
+            ids = self.tokenizer.encode(text)[: min(LONGEST_EMBEDDED, self.config.max_positions - len(marks))]
             if not ids:
                 continue
             hidden = self.encoder.encode([Run(KVCache(self.config), [*marks, *ids])])[0][len(marks) :]
@@ -219,7 +219,7 @@ class StreamingHierarchicalTransformer:
         done = sum(len(s.ids) for s in job.plan.window.stretches[:turn])
         shift = job.cache.length + len(prefix) - done
         watch = [place + shift for place in job.plan.watch if done <= place < done + len(stretch.ids)]
-        return Run(job.cache, [*prefix, *stretch.ids], watch, memory=self._memory(job.cache.memory)), len(prefix)
+        return Run(job.cache, [*prefix, *stretch.ids], watch, memory=self._memory(job.cache.memory) if prefix else None), len(prefix)
 
     def _memory(self, packed: bytes) -> Tensor | None:
         """What the sinks carry, (n_sinks - 2, C)."""
@@ -251,6 +251,7 @@ class StreamingHierarchicalTransformer:
     @torch.inference_mode()
     def answer(self, work: Work) -> tuple[Answer, ...]:
         """The open segment's topic, and the surprise since the last answer, as far as the session was read."""
+        self._one_thread()
         state = work.state
         if state is None or state.n_items in (0, state.closed_at):
             return ()
@@ -290,6 +291,11 @@ class StreamingHierarchicalTransformer:
             "since_us": -1,
             "hidden": b"",
             "memory": b"",
+            "n_sentences": 0,
+            "topic_logits": b"",
+            "n_topic": 0,
+            "session_classes": b"",
+            "session_meaning": b"",
             "levels": fresh.levels,
             "sums": fresh.sums,
             "n_tokens": 0,

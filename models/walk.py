@@ -21,7 +21,7 @@ from models.plan import Cut, Event, ItemEnd, Plan, SessionEnd, Tokens
 from models.reader import CONTEXT, SURROGATE, Break
 from models.session_state import MAX_WEIGHTS, TextState, pack_levels, pack_memory, unpack_levels
 from models.steps import Answer, Boundary, Item, ItemResult, LevelState
-from models.window import to_bytes
+from models.window import pack_starts, to_bytes
 from models.words import WordTable
 
 Finding = Boundary | Answer | LevelState
@@ -83,6 +83,7 @@ class Walk:
     def __init__(self, above: Above, updates: UpdateSettings, state: TextState, is_chat: bool):
         self.above, self.updates, self.is_chat = above, updates, is_chat
         self.fields: dict[str, Any] = msgspec.structs.asdict(state)
+        self._open: Levels | None = None
         self._levels: Levels | None = None  # unpacked when a sentence closes, not at every token
         self.sums = np.frombuffer(state.sums, np.float32).copy()
         self.weights = {
@@ -102,7 +103,7 @@ class Walk:
 
     @levels.setter
     def levels(self, levels: Levels) -> None:
-        self._levels = levels
+        self._levels, self._open = levels, None
         self.fields["levels"] = pack_levels(levels)
 
     def __getattr__(self, name: str) -> Any:
@@ -133,7 +134,7 @@ class Walk:
                         results.append(ItemResult(max(0, self.n_items - 1), -1))
                     results[-1] = self._result(results[-1])
                 case Cut():
-                    self.fields["memory"] = pack_memory(self._document_vector(), self.levels.topic, self.above.hierarchy.open_paragraph(self.levels))
+                    self.fields["memory"] = pack_memory(*self.above.hierarchy.remembered(self.levels))
                     return
 
     def _result(self, result: ItemResult) -> ItemResult:
@@ -145,7 +146,7 @@ class Walk:
         kept = b"" if self.is_chat or self.last_hidden is None else self.last_hidden.tobytes()
         window = plan.window
         self.fields |= {
-            "window": to_bytes(window.ids), "starts": to_bytes(window.starts), "since_us": window.since_us, "reader": plan.reader,
+            "window": to_bytes(window.ids), "starts": pack_starts(window.starts), "since_us": window.since_us, "reader": plan.reader,
             "speakers": plan.speakers, "hidden": kept, "sums": self.sums.tobytes(),
         }  # fmt: skip
         self.fields |= {f"{level}_weights": weights.tobytes() for level, weights in self.weights.items()}
@@ -156,6 +157,7 @@ class Walk:
     def _tokens(self, event: Tokens, encoded: Encoded, start: int) -> None:
         """Add tokens to the open sentence, in order: the same sum in any chunks."""
         stop, width = start + event.count, self.above.config.width
+        self._open = None
         for a in range(start, stop, CHUNK):
             pooling, hidden = encoded.pooling[a : min(a + CHUNK, stop)], encoded.hidden[a : min(a + CHUNK, stop)]
             self._add(slice(0, width + 1), np.concatenate((pooling * hidden, pooling), axis=1))
@@ -300,8 +302,12 @@ class Walk:
         self.topic_closed = False
 
     def _open_levels(self) -> Levels:
-        """Levels as if the open sentence ended here."""
-        return self._advanced(-1)[0] if self.n_tokens else self.levels
+        """Levels as if the open sentence ended here; made once however many ask."""
+        if not self.n_tokens:
+            return self.levels
+        if self._open is None:
+            self._open = self._advanced(-1)[0]
+        return self._open
 
     def _level(self, level: str, start: int, end: int, representation: torch.Tensor, weights: np.ndarray) -> None:
         total = max(float(weights.sum()), 1e-9)

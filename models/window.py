@@ -82,6 +82,18 @@ class Window:
         self.stretches.append(Stretch(list(self.ids)))
 
 
+def pack_starts(starts: Sequence[int]) -> bytes:
+    """Places in a window as one bit each, without the zeros behind the last."""
+    bits = bytearray(starts[-1] // 8 + 1 if starts else 0)
+    for at in starts:
+        bits[at // 8] |= 1 << at % 8
+    return bytes(bits)
+
+
+def unpack_starts(data: bytes) -> list[int]:
+    return [8 * n + bit for n, byte in enumerate(data) for bit in range(8) if byte >> bit & 1]
+
+
 def to_bytes(ids: Sequence[int]) -> bytes:
     return array("H", ids).tobytes()
 

@@ -42,14 +42,13 @@ states, decides topic shifts, labels the topic being read, and measures surprise
   rotary, RMSNorm, SwiGLU, window {config.max_positions} with {config.n_sinks} sinks) and the levels above it ({config.sentence_width} wide). Stored in
   half precision, computed in float32. Vocabulary {config.vocab_size}, byte-level BPE.
 - Labels ({len(config.labels)}): {", ".join(config.labels)}.
-- A first model, made in minutes on shared CPU cores. It is no judge of medical, legal or safety matters; labels outside its two domains are weak
-  (`other` is one of them), and English is the only language it has met in any quantity.
+- Made in an hour on shared CPU cores. It is no judge of medical, legal or safety matters; labels of your own are told by likeness alone, and English is the only language it has met in any quantity.
 
 ## Training
 `{run["command"]}`, seed {run["seed"]}. {run["history"]}
 
-Stage one: next token on text, and on dialogues outside the four labelled chat sets (dialseg711, superdialseg, tiage, sgd_multi). Stage two: next token, topic shift, topic label, session label and "which sentence goes on with this
-topic", on the train parts; also MTS-Dialog's dialogues and notes joined into visits and notes of one to five sections, and ACI-Bench's notes with
+Stage one: next token on text, and on dialogues outside the four labelled chat sets (dialseg711, superdialseg, tiage, sgd_multi). Stage two: next token, topic shift, topic label, session label, and what
+the teacher (MiniLM) says each sentence means, on the train parts; also MTS-Dialog's dialogues and notes joined into visits and notes of one to five sections, and ACI-Bench's notes with
 their headings{f"; without {run['without']}" if run.get("without") else ""}. Stage three: thresholds, temperatures and biases on dev. The same seed, steps and data give the same run (docs/training.md).
 
 {SOURCES}

@@ -15,7 +15,7 @@ import numpy as np
 
 from models import sealed
 
-HOW_TO_DRAW = "no pictures of the curves: matplotlib is not installed; `pip install 'strata[train]'`, then `python -m models.training.curves {run}`"
+HOW_TO_DRAW = "no pictures of the curves: matplotlib is not installed; `pip install -e '.[train]'`, then `python -m models.training.curves {run}`"
 TRAIN, DEV, MARK = "#7a9cc6", "#c2410c", "#166534"
 
 

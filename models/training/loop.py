@@ -129,7 +129,7 @@ def train(stage: Stage, run: Path, ranks: Ranks, tell: Teller) -> None:
                     if written:
                         written.flush()
                     _save(stage, run, done, best, ranks)
-                if stop and done < stage.steps:
+                if stop:
                     raise StoppedError(f"stopped after step {done:,} of {stage.steps:,} of stage {stage.name}; saved in {run}")
     finally:
         tell.end()
@@ -187,6 +187,8 @@ def _draw(run: Path, tell: Teller) -> None:
         curves.draw(run)
     except ImportError:
         tell.once(curves.HOW_TO_DRAW.format(run=run))
+    except Exception as problem:  # a picture is not worth a run
+        tell.once(f"the curves could not be drawn: {problem}")
 
 
 @contextmanager

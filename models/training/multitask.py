@@ -144,24 +144,24 @@ def read(model: TextModel, batch: Batch, hidden: Tensor, dropout: float = 0.0) -
     contexts = hierarchy.contexts(units.flatten(0, 1), before.flatten(0, 1), places).view(D, U, -1)
     # 2. the levels above, unit by unit
     levels = no_levels(model.config, D)
-    shifts, topics, documents, paragraphs = [], [], [], []
+    shifts, topics, documents, remembered = [], [], [], []
     for u in range(U):
         closed = hierarchy.close_paragraph(levels, batch.closes[:, u, None]) if batch.closes[:, u].any() else levels
         after, logit = hierarchy.advance(closed, sentences[:, u], batch.flags[:, u], contexts[:, u])
         levels = choose(batch.present[:, u, None], after, levels)
         shifts.append(logit)
         topics.append(levels.topic)
-        documents.append(hierarchy.document(levels))
-        paragraphs.append(levels.paragraph_sum / levels.paragraph_weight.clamp_min(1e-6))
+        kept = hierarchy.remembered(levels)
+        documents.append(kept[0])
+        remembered.append(torch.stack(kept, dim=1))
     topic, document = torch.stack(topics, 1), torch.stack(documents, 1)
-    remembered = torch.stack((document, topic, torch.stack(paragraphs, 1)), dim=2).view(n, 3, -1)
     heads = model.heads
     return Read(
         torch.stack(shifts, 1),
         heads.topic_logits(topic, contexts, sentences),
         heads.document_logits(document[:, -1], topic[:, -1], levels.context),
         meaning,
-        remembered,
+        torch.stack(remembered, 1).view(n, 3, -1),
     )
 
 

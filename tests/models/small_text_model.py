@@ -34,6 +34,8 @@ def small_checkpoint(calibration: Calibration | None = None) -> Checkpoint:
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     model = TextModel(CONFIG, [*letters, *(f"##{letter}" for letter in letters)]).eval().requires_grad_(False)
     model.words.fill(torch.randn(2 * len(letters), CONFIG.word_width))
+    for layer in model.hierarchy.remember:
+        torch.nn.init.normal_(layer.weight, std=0.3)  # type: ignore[arg-type]
     for p in model.trunk.parameters():
         p.data *= 1.5 if p.ndim == 2 else 1
     return Checkpoint(

@@ -14,7 +14,7 @@ from models.heads import Calibration
 from models.steps import Item, Work
 from models.tokenizer import BOS, CHAT, SINK
 from models.tokenizer import TEXT as TEXT_MARK
-from models.transformer import LONG_TEXT
+from models.transformer import LONG_TEXT, StreamingHierarchicalTransformer
 from tests.models.small_text_model import (
     PIECE,
     TEXT,
@@ -275,3 +275,35 @@ def test_a_session_of_the_first_layout_goes_on_where_it_was(is_chat):
     assert [(a.span_start, a.span_end) for a in finals] == [(0, 9)]
     if not is_chat:
         assert model.unpack(model.pack(result.state)).reader.characters == 20 + len(items[0].text + items[1].text)
+
+
+def test_a_state_of_another_shape_goes_on_where_it_was():
+    model = small_model()
+    state = model.step([Work("chat/a", None, chat_items(ends=False))])[0].state
+    other = replace(state, levels=b"\0" * 40, topic_logits=b"\0" * 8)
+    found = model.unpack(model.pack(other))
+    assert (found.n_items, found.topic_start, found.characters) == (state.n_items, state.topic_start, state.characters)
+    assert model.step([Work("chat/a", found, [Item(state.n_items, "on it goes", 0, "user", ends_session=True)])])[0].error is None
+
+
+def test_the_window_behind_a_cut_depends_on_what_was_remembered():
+    """Else every law about evictions and splits would say nothing of it."""
+    streams = {"tokens/a": text_items()}
+    with_memory = play(small_model(), streams)[1]
+    forgetful = small_model()
+    forgetful.hierarchy.muted = frozenset(("memory",))
+    assert play(forgetful, streams)[1] != with_memory
+
+
+def test_a_row_stays_below_16_kb_at_the_shipped_shape():
+    """One-character items, blanks and letters of four bytes held back, sentences of a word, positions beyond 32 bits."""
+    model = StreamingHierarchicalTransformer.load()
+    text = ["it ", *["7\n"] * 600, *["it is the ", "if you want "] * 6, "it", *" " * 48, *"\U0001d41a" * 63, " ", *"\U0001d41a" * 61]
+    state, largest = None, 0
+    for at in range(0, len(text), 40):
+        items = [Item(2**33 + n, piece, n) for n, piece in enumerate(text[at : at + 40], at)]
+        result = model.step([Work("tokens/a", state, items)])[0]
+        assert result.error is None
+        state = result.state
+        largest = max(largest, len(model.pack(state)))
+    assert 14_000 < largest < 16_384

@@ -7,7 +7,7 @@ import pytest
 from models.cache_pool import CachePool
 from models.config import BufferSettings
 from models.kv_cache import KVCache
-from models.window import Window, from_bytes, to_bytes
+from models.window import Window, from_bytes, pack_starts, to_bytes, unpack_starts
 from tests.models.small_text_model import CONFIG
 
 SINKS = [1, 2, 4, 4]
@@ -90,3 +90,9 @@ def test_the_least_recently_used_cache_goes_first():
     assert len(pool) == 2
     pool.drop("a")
     assert pool.n_bytes() == size
+
+
+def test_starts_are_kept_as_bits():
+    for starts in ([], [5], [0, 7, 8, 511], list(range(512))):
+        assert unpack_starts(pack_starts(starts)) == starts
+        assert len(pack_starts(starts)) <= 64
