@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -117,3 +119,19 @@ def test_the_shipped_model_labels_what_it_was_trained_on():
     assert whole.output["level"] == "document"
     assert sum(whole.output["probabilities"].values()) == pytest.approx(1, abs=1e-4)
     assert len(states["chat/a"]) < 16_384
+
+
+def test_a_move_that_fails_leaves_the_old_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "kept"
+    sealed.write(folder, {"a": b"old"})
+    rename = os.rename
+
+    def refuse(source, target):
+        if Path(target) == folder and Path(source).name == folder.name:
+            raise OSError("no space")
+        rename(source, target)
+
+    monkeypatch.setattr(sealed.os, "rename", refuse)
+    with pytest.raises(OSError, match="no space"):
+        sealed.write(folder, {"a": b"new"})
+    assert sealed.read(folder, ("a",))[0] == {"a": b"old"}

@@ -64,7 +64,7 @@ def test_without_matplotlib_training_goes_on_and_says_once_how_to_get_pictures(t
     monkeypatch.setattr(builtins, "__import__", without)
     train(small_stage(), tmp_path, Ranks(), Teller())
     told = capsys.readouterr().err
-    assert told.count("pip install 'strata[train]'") == 1
+    assert told.count("pip install -e '.[train]'") == 1
     assert (tmp_path / "milestones").exists()
     assert list(tmp_path.glob("*.png")) == []
     assert curves.lines(tmp_path / "curves.jsonl")[-1]["step"] == 20
