@@ -24,6 +24,7 @@ REQUIRED = {
     "requests": {"request_id"},
 }
 PLAIN_FORM = {
+    "tokens": "a JSON object with `text` on each line, as the first line has it, or plain text alone",
     "chat": "`speaker: text`",
     "metrics": "`name value [timestamp]`",
     "labels": "a JSON object with `task`",

@@ -68,6 +68,8 @@ class StreamingHierarchicalTransformer:
         keep_freed_memory()
         self.config, self.settings, self.version, self.tokenizer = config, settings, loaded.version, loaded.tokenizer
         self.encoder = CachedEncoder(loaded.model.trunk)
+        self.advanced_at = 0.0
+        """When the last pass through the trunk began, monotonic clock: a long step shows by it that it goes on."""
         self.pool = CachePool(settings.state.max_cache_size_mb * 2**20)
         self.hierarchy, self.words = loaded.model.hierarchy, loaded.model.words
         self.readout = Readout(self.encoder, self.hierarchy.pool)
@@ -226,6 +228,7 @@ class StreamingHierarchicalTransformer:
         return self.hierarchy.memory(*unpack_memory(packed)[:, None].unbind(0))[0] if packed else None
 
     def _pass(self, runs: Sequence[tuple[Job, Run, int]]) -> None:
+        self.advanced_at = monotonic()
         starts = [run.cache.length for _, run, _ in runs]
         for (job, run, n_prefix), start, hidden in zip(runs, starts, self.encoder.encode([run for _, run, _ in runs])):
             if job.before is None and not job.state.hidden and n_prefix:

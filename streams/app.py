@@ -63,6 +63,8 @@ def build_app(
         export_spans,
     )
 
+    app.watchdog.step_goes_on = services.inference.goes_on
+
     def reader(name: str, module: Any) -> Reader:
         return Reader(name, codec, module.contents, config.partitions, config.max_record_bytes)
 

@@ -34,12 +34,22 @@ class Stepped:
     recoveries: tuple[Recovery, ...] = ()
 
 
+LONG_STEP_S, STILL_S = 5.0, 30.0
+"""A step that runs for longer is asked whether it goes on; it does when its model advanced within STILL_S."""
+
+
 class Inference:
     """The models of all modalities behind one executor thread: a step sees each cache from one thread only."""
 
     def __init__(self, models: Mapping[str, SessionModel], executor: Executor):
         self._models = models
         self._executor = executor
+        self._began: float | None = None
+
+    def goes_on(self, now: float) -> bool:
+        """A step has run for long and its model still advances: a text of a megabyte, not a fault. now: monotonic clock."""
+        advanced = max((getattr(model, "advanced_at", 0.0) for model in self._models.values()), default=0.0)
+        return self._began is not None and now - self._began > LONG_STEP_S and now - advanced < STILL_S
 
     def version(self, modality: str) -> str:
         return self._models[modality].version
@@ -71,7 +81,15 @@ class Inference:
         return self._models[modality].cache_bytes() / 1e6
 
     async def _run(self, call: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: self._timed_call(call))
+
+    def _timed_call(self, call: Callable[[], Any]) -> Any:
+        """In the executor's thread, where one call runs at a time."""
+        self._began = monotonic()
+        try:
+            return call()
+        finally:
+            self._began = None
 
 
 def step_all(model: SessionModel, works: Sequence[Work]) -> list[Stepped]:

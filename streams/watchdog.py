@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,6 +44,8 @@ class Watchdog(Service):
         self.stop_after_s = stop_after_s
         self.ready = False
         self.reason = "starting"
+        self.step_goes_on: Callable[[float], bool] = lambda now: False
+        """Whether the model is at a long step and advances, at a time of the monotonic clock; set by who has the model."""
         self._ready_file = ready_file
         self._progress: dict[TP | None, tuple[object, float]] = {}
         """Partition -> what it was when it last moved, and when that was; None is the recovery."""
@@ -88,6 +90,9 @@ class Watchdog(Service):
 
     def _judge(self, now: float) -> None:
         tp, since = min(((tp, since) for tp, (_, since) in self._progress.items()), key=lambda pair: pair[1], default=(None, now))
+        if self.step_goes_on(now):  # one long record holds all commits
+            self._progress = {place: (state, now) for place, (state, _) in self._progress.items()}
+            since = now
         frozen_s = now - since
         what = f"the committed offset of {tp.topic}-{tp.partition} ({self._progress[tp][0]})" if tp else "the recovery of tables"
         if frozen_s >= self.stop_after_s:
