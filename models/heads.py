@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.labels import LabelScoring
+from models.labels import OTHER, LabelScoring
 
-OTHER = "other"
 SGD_DOMAINS = (
     "Banks", "Buses", "Calendar", "Events", "Flights", "Homes", "Hotels", "Media", "Movies", "Music", "RentalCars", "Restaurants",
     "RideSharing", "Services", "Travel", "Weather",

@@ -83,6 +83,11 @@ def mean(total: Tensor, weight: Tensor) -> Tensor:
     return total / weight.clamp_min(1e-6)
 
 
+def last_sentence(levels: Levels, config: ModelConfig) -> Tensor:
+    """(B, S), the vector of the sentence closed last."""
+    return levels.sentences[:, -1, : config.sentence_width]
+
+
 def push(ring: Tensor, member: Tensor) -> Tensor:
     """The ring (B, R, S) without its oldest member and with a new one (B, S)."""
     return torch.cat((ring[:, 1:], member[:, None]), dim=1)
@@ -250,7 +255,7 @@ class Hierarchy(nn.Module):
         # 1. does it belong to the topic?
         gist = mean(levels.gist_sum, levels.gist_weight)
         likeness = self._likeness(levels, sentence, gist)
-        last = levels.sentences[:, -1, :S]
+        last = last_sentence(levels, self.config)
         seen = (context, sentence, levels.topic, sentence * last, sentence * gist, *likeness, levels.gist_weight.log1p(), flags)
         logit = self.shift(torch.cat(seen, dim=-1))[:, 0]
         shifts = torch.sigmoid(logit)[:, None]

@@ -3,7 +3,7 @@
 Knows rows of many sessions in blocks; leaves what they mean to walk.py. Next: models/walk.py
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,18 @@ from models.walk import Encoded, Walk
 
 MAX_STEP_ROWS = 2048
 """Rows that are worked on at once; more wait for the next pass, so that a long replay needs no more memory than this."""
+
+
+def passes(sizes: Sequence[int]) -> Iterator[slice]:
+    """Neighbours that are worked on at once: of MAX_STEP_ROWS rows together, or one that is larger alone."""
+    first, rows = 0, 0
+    for place, size in enumerate(sizes):
+        if place > first and rows + size > MAX_STEP_ROWS:
+            yield slice(first, place)
+            first, rows = place, 0
+        rows += size
+    if first < len(sizes):
+        yield slice(first, len(sizes))
 
 
 @dataclass(slots=True)
@@ -55,15 +67,8 @@ class Readout:
 
     def __call__(self, jobs: Sequence[Job], turn: int) -> list[Encoded]:
         """One Encoded per job: its stretch of this turn."""
-        made: list[Encoded] = []
-        while len(made) < len(jobs):
-            rows, count = 0, 0
-            left = jobs[len(made) :]
-            while count < len(left) and (count == 0 or rows + _size(left[count]) <= MAX_STEP_ROWS):
-                rows += _size(left[count])
-                count += 1
-            made += self._read(left[:count], rows, turn)
-        return made
+        sizes = [_size(job) for job in jobs]
+        return [made for part in passes(sizes) for made in self._read(jobs[part], sum(sizes[part]), turn)]
 
     def _read(self, jobs: Sequence[Job], n_rows: int, turn: int) -> list[Encoded]:
         width = self.encoder.config.width

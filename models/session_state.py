@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 import torch
 
-from models.config import MARKS, ModelConfig
+from models.config import ModelConfig
 from models.hierarchy import Levels, no_levels, shapes
 from models.reader import ReaderState
-from models.tokenizer import BOS, CHAT, SINK, TEXT
+from models.tokenizer import CHAT, TEXT, sinks
 from models.window import to_bytes
 
 LAYOUT = 2
@@ -89,7 +89,7 @@ class TextState(msgspec.Struct, array_like=True, frozen=True):
 
 def new_state(config: ModelConfig, is_chat: bool) -> TextState:
     sums = np.zeros(config.width + config.word_width + 2, np.float32)
-    marks = (BOS, CHAT if is_chat else TEXT, *[SINK] * (config.n_sinks - MARKS))
+    marks = sinks(CHAT if is_chat else TEXT, config.n_sinks)
     return TextState(window=to_bytes(marks), levels=pack_levels(no_levels(config, 1)), sums=sums.tobytes())
 
 

@@ -14,6 +14,8 @@ from zlib import crc32
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from models.config import MARKS
+
 PRETOKEN = re.compile(
     r"'(?:[stmd]|re|ve|ll)"  # contractions
     r"| ?[^\W\d_]{1,24}"  # letters, with the space before them
@@ -26,9 +28,6 @@ PRETOKEN = re.compile(
 """GPT-2's pre-tokens with every run capped. A match from a settled place is settled itself once two more characters are known after it,
 or none will come; so a reader never holds back more than 27 characters for the sake of words."""
 
-LONGEST_PRETOKEN = 25
-"""Characters of the longest pre-token: a space and 24 letters."""
-
 SPECIALS = ("<pad>", "<bos>", "<text>", "<chat>", "<sink>", "<paragraph>", "<user>", "<agent>", "<s0>", "<s1>", "<s2>", "<s3>", "<eot>")
 """Marks outside the text; their ids are their places here. No text ever encodes to one of them."""
 
@@ -36,6 +35,11 @@ PAD, BOS, TEXT, CHAT, SINK, PARAGRAPH, USER, AGENT, SPEAKER_0, SPEAKER_1, SPEAKE
 USER_NAMES = {"user", "customer", "patient", "client", "caller", "visitor", "human"}
 AGENT_NAMES = {"agent", "assistant", "system", "bot", "doctor", "wizard", "operator", "ai", "clinician"}
 N_SPEAKERS = 4
+
+
+def sinks(mode: int, n_sinks: int) -> list[int]:
+    """What stands in front of every window: two marks, then places for a memory."""
+    return [BOS, mode, *[SINK] * (n_sinks - MARKS)]
 
 
 def split_words(text: str) -> list[str]:

@@ -25,7 +25,7 @@ from models.kv_cache import BYTES_PER_ID, KVCache
 from models.labels import label_set, label_vectors
 from models.memory import keep_freed_memory
 from models.plan import Event, plan
-from models.readout import MAX_STEP_ROWS, Job, Readout
+from models.readout import Job, Readout, passes
 from models.session_state import TextState, new_state, unpack_memory
 from models.steps import Answer, ItemResult, StepResult, Work
 from models.tokenizer import CHAT
@@ -200,13 +200,8 @@ class StreamingHierarchicalTransformer:
         for job in jobs:
             job.hidden, job.attention = None, {}
         runs = [entry for entry in runs if entry[1].ids]
-        while runs:
-            rows, count = 0, 0
-            while count < len(runs) and (count == 0 or rows + len(runs[count][1].ids) <= MAX_STEP_ROWS):
-                rows += len(runs[count][1].ids)
-                count += 1
-            self._pass(runs[:count])
-            runs = runs[count:]
+        for part in passes([len(run.ids) for _, run, _ in runs]):
+            self._pass(runs[part])
 
     def _run(self, job: Job, turn: int) -> tuple[Run, int]:
         """The run of a stretch, and how many of its tokens only fill the cache."""
@@ -224,7 +219,7 @@ class StreamingHierarchicalTransformer:
         return Run(job.cache, [*prefix, *stretch.ids], watch, memory=self._memory(job.cache.memory) if prefix else None), len(prefix)
 
     def _memory(self, packed: bytes) -> Tensor | None:
-        """What the sinks carry, (n_sinks - 2, C)."""
+        """What the sinks behind the marks carry, (n_sinks - MARKS, C)."""
         return self.hierarchy.memory(*unpack_memory(packed)[:, None].unbind(0))[0] if packed else None
 
     def _pass(self, runs: Sequence[tuple[Job, Run, int]]) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from models.config import ModelConfig, UpdateSettings
 from models.heads import Calibration, Heads, session_logits, shift_probability
-from models.hierarchy import Hierarchy, Levels, mean, unit_flags
+from models.hierarchy import Hierarchy, Levels, last_sentence, mean, unit_flags
 from models.labels import LabelScoring, scores, similarities, unit
 from models.plan import Cut, Event, ItemEnd, Plan, SessionEnd, Tokens
 from models.reader import CONTEXT, SURROGATE, Break
@@ -70,11 +70,6 @@ class Encoded:
     """tokens: of each token; chat: empty."""
     attention: dict[int, np.ndarray]
     """Token's place among the new ones -> its attention over the window, where an item wants it."""
-
-
-def last_sentence(levels: Levels, config: ModelConfig) -> torch.Tensor:
-    """(B, S), the vector of the sentence closed last."""
-    return levels.sentences[:, -1, : config.sentence_width]
 
 
 class Walk:

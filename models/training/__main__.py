@@ -106,7 +106,7 @@ def weights_of(path: Path, module: str) -> dict[str, Tensor]:
     return rolling.weights(path, module) if path.is_dir() else load_file(path)
 
 
-def words_of(a: argparse.Namespace, tokenizer: WordTokenizer, config: ModelConfig, ranks: Ranks, tell: Teller) -> WordTable:
+def word_table_of(a: argparse.Namespace, tokenizer: WordTokenizer, config: ModelConfig, ranks: Ranks, tell: Teller) -> WordTable:
     """The word table of a checkpoint, or a new one, which the run folder keeps."""
     kept = a.run_folder / "words.safetensors"
     if a.words != "new":
@@ -132,7 +132,7 @@ def trained(a: argparse.Namespace, tokenizer: WordTokenizer, ranks: Ranks, tell:
     """Stages one and two, or what an earlier run made of them."""
     config = replace(ModelConfig(vocab_size=tokenizer.vocab_size), labels=LABELS)
     trunk = fresh_trunk(config, a.seed)
-    words = words_of(a, tokenizer, config, ranks, tell)
+    words = word_table_of(a, tokenizer, config, ranks, tell)
     model = TextModel(config, words.pieces)
     model.trunk, model.words = trunk, words
     every = {"validate_every": a.validate_every, "save_every": a.save_every}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.tokenizer import BOS, CHAT, SINK, TEXT
+from models.tokenizer import CHAT, TEXT, sinks
 from models.training.loop import TOKENS, Stage
 from models.training.ranks import Ranks
 from models.trunk import Trunk
@@ -54,11 +54,6 @@ class NextTokenLoss(torch.autograd.Function):
     def backward(ctx, grad: Tensor):  # type: ignore[override]
         d_hidden, d_embedding = ctx.saved_tensors
         return d_hidden * grad, d_embedding * grad, None
-
-
-def sinks(mode: int, n_sinks: int = ModelConfig.n_sinks) -> list[int]:
-    """The marks in front of every window."""
-    return [BOS, mode, *[SINK] * (n_sinks - 2)]
 
 
 def crops(

@@ -17,9 +17,9 @@ from torch import Tensor
 from models.checkpoint import TextModel
 from models.config import MARKS
 from models.hierarchy import N_FLAGS, choose, no_levels, unit_flags
-from models.tokenizer import CHAT, TEXT
+from models.tokenizer import CHAT, TEXT, sinks
 from models.training.data import Document
-from models.training.language import NextTokenLoss, block_loss, optimizers, sinks
+from models.training.language import NextTokenLoss, block_loss, optimizers
 from models.training.loop import TOKENS, Stage
 from models.training.ranks import Ranks
 from models.training.sampling import MAX_WINDOWS, OVERLAP, Sampler

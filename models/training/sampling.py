@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from models.config import ModelConfig
 from models.tokenizer import N_SPEAKERS, SPEAKER_0
 from models.training.data import Document, Unit
 
@@ -86,18 +87,18 @@ class Sampler:
     def draw(self, length: int, n_windows: int) -> list[tuple[Document, int]]:
         """As many documents, and the unit each begins at, as fill the windows; `length` 256 takes short ones only."""
         drawn: list[tuple[Document, int]] = []
-        room = n_windows
+        room, room_of_one = n_windows, length - ModelConfig.n_sinks
         while room > 0:
             document = self.document()
             size = sum(len(u.ids) for u in document.units)
             if (size <= 250) != (length == 256):
                 continue
-            windows = min(MAX_WINDOWS, 1 + max(0, -(-(size - length + 5) // (length - 5 - OVERLAP))))
+            windows = min(MAX_WINDOWS, 1 + max(0, -(-(size - room_of_one) // (room_of_one - OVERLAP))))
             if windows > room:
                 if room <= 1 and drawn:
                     break
                 windows = room
-            long = size > length + (MAX_WINDOWS - 1) * (length - 5 - OVERLAP)
+            long = size > length + (MAX_WINDOWS - 1) * (room_of_one - OVERLAP)
             drawn.append((document, int(self.rng.integers(len(document.units))) if long and self.rng.random() < 0.7 else 0))
             room -= windows
         return drawn

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from models.checkpoint import Checkpoint
+from models.config import ModelConfig
 from models.heads import session_logits
-from models.tokenizer import CHAT, SINK, TEXT
+from models.tokenizer import CHAT, SINK, TEXT, sinks
 from models.training import calibrate, multitask
 from models.training.calibrate import ListeningWalk, Played, calibration_error, fit_platt, segmentation
 from models.training.data import Document, Unit, chat_document, text_document
-from models.training.language import NextTokenLoss, crops, fresh_trunk, language_stage, nats_per_token, sinks
+from models.training.language import NextTokenLoss, crops, fresh_trunk, language_stage, nats_per_token
 from models.training.loop import Stage, StoppedError, train
 from models.training.multitask import collate, levels_stage, losses, memory_of, read
 from models.training.progress import Teller
@@ -42,8 +43,9 @@ def test_crops_stand_behind_their_sinks_and_follow_the_seed():
     a, b = (crops(streams, 4, 32, 0.0, np.random.default_rng(5)) for _ in range(2))
     assert torch.equal(a, b)
     assert a.shape == (4, 33)
-    n = len(sinks(TEXT))
-    assert a[0, :n].tolist() == sinks(TEXT)
+    n = ModelConfig.n_sinks
+    assert len(sinks(TEXT, n)) == n
+    assert a[0, :n].tolist() == sinks(TEXT, n)
     assert (a[:, n + 1 :] - a[:, n:-1] == 1).all()
     for n in (4, 5, 9):
         marked = crops(streams, 2, 32, 0.0, np.random.default_rng(5), n)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from models.config import BufferSettings, ModelConfigError, UpdateSettings
 from models.heads import Calibration
+from models.readout import MAX_STEP_ROWS, passes
 from models.steps import Item, Work
 from models.tokenizer import BOS, CHAT, SINK
 from models.tokenizer import TEXT as TEXT_MARK
@@ -307,3 +308,10 @@ def test_a_row_stays_below_16_kb_at_the_shipped_shape():
         state = result.state
         largest = max(largest, len(model.pack(state)))
     assert 14_000 < largest < 16_384
+
+
+def test_passes_take_every_neighbour_once_within_the_rows():
+    for sizes in ([], [0, 0], [3000], [1000, 1048, 1, 0, 2048, 5000, 7], [700] * 10):
+        parts = list(passes(sizes))
+        assert [n for part in parts for n in range(part.start, part.stop)] == list(range(len(sizes)))
+        assert all(sum(sizes[part]) <= MAX_STEP_ROWS or len(sizes[part]) == 1 for part in parts)
