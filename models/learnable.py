@@ -1,0 +1,52 @@
+"""What a log model must offer so that it can be taught while lines stream in: the vocabulary between models and their learner.
+
+Knows lessons and one protocol; leaves what is learned to latent_model.py and when to learner.py.
+Next: models/log_model.py
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One line as a replay buffer keeps it: enough to learn from it again without its session."""
+
+    text: str
+    """The line's template, values masked."""
+    before: tuple[str, ...]
+    """Templates of the lines before it in its session, oldest first, at most CONTEXT; empty at a session's first line."""
+    severity: int
+    """RFC 5424 number."""
+    gap_s: float
+    """Seconds of event time since the line before; 0 at the first."""
+    surprise: float
+    """How unusual the line was when it came, 0 to 1."""
+    ends_session: bool = False
+
+
+CONTEXT = 10
+"""Lines of a session that a lesson remembers."""
+
+
+class Learnable(Protocol):
+    """A model of normal lines. Values do not change once made: learning makes a new one."""
+
+    version: str
+
+    def taught(self, lessons: Sequence[Lesson], seed: int) -> Self:
+        """A model that has learned these lessons too; runs on another thread than the hot path. The same input gives the same weights."""
+        ...
+
+    def surprise(self, lessons: Sequence[Lesson]) -> list[float]:
+        """How unusual each is to this model, 0 to 1: what a guard compares before and after an update."""
+        ...
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """All that was learned, for a safetensors file."""
+        ...
+
+    def with_tensors(self, tensors: Mapping[str, Tensor], version: str) -> Self: ...
