@@ -21,7 +21,8 @@ def from_cri(text: str, date: re.Match[str]) -> LogLine | None:
     at = _CRI.match(text, date.end()) if text.startswith(" std", date.end()) else None
     if at is None:
         return None
-    return LogLine(text[at.end() :], timestamp_us=of_date(date), fields={"stream": at[1]}, is_partial=at[2] == "P", wraps=ANYTHING)
+    fields, message = {"stream": at[1]}, text[at.end() :]
+    return LogLine(message, timestamp_us=of_date(date), fields=fields, is_partial=at[2] == "P", writer=at[1], wraps=ANYTHING)
 
 
 def from_docker(fields: dict[str, Any]) -> LogLine:
@@ -33,4 +34,5 @@ def from_docker(fields: dict[str, Any]) -> LogLine:
     rest |= {name: known[name] for name in ("namespace_name", "pod_name") if isinstance(known.get(name), str)}
     host, app = (str(known.get(name) or "") for name in ("host", "container_name"))
     is_partial = not raw.endswith("\n") and len(raw) * 4 >= PARTIAL_BYTES <= len(raw.encode("utf-8", "replace"))
-    return LogLine(raw.rstrip("\r\n"), None, "", at_us, host, app, "", rest, is_partial=is_partial, wraps=ANYTHING)
+    writer = f"{rest.get('pod_name', '')} {app} {fields.get('stream', '')}"
+    return LogLine(raw.rstrip("\r\n"), None, "", at_us, host, app, "", rest, is_partial=is_partial, writer=writer, wraps=ANYTHING)

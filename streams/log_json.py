@@ -39,16 +39,18 @@ def from_journal(fields: dict[str, Any]) -> LogLine:
     facility = int(kind) if kind.isascii() and kind.isdigit() and len(kind) <= 2 and int(kind) <= 23 else None
     when = fields.get("__REALTIME_TIMESTAMP") or fields.get("_SOURCE_REALTIME_TIMESTAMP")
     rest = {name: given for name, given in fields.items() if name not in _OF_JOURNAL and name != "__REALTIME_TIMESTAMP"}
+    host, app, pid = value["_HOSTNAME"], value["SYSLOG_IDENTIFIER"] or value["_COMM"], value["_PID"] or value["SYSLOG_PID"]
     return LogLine(
         value["MESSAGE"].rstrip("\n"),
         severity,
         "" if severity is None else "pri",
         time_of(field_text(when)),
-        value["_HOSTNAME"],
-        value["SYSLOG_IDENTIFIER"] or value["_COMM"],
-        value["_PID"] or value["SYSLOG_PID"],
+        host,
+        app,
+        pid,
         rest,
         None if severity is None or facility is None else facility * 8 + severity,
+        writer=f"{host} {app}[{pid}]",
         wraps=A_RECORD,
     )
 

@@ -39,6 +39,8 @@ class LogLine(msgspec.Struct, frozen=True, gc=False):
     """The program that wrote the message gave it a header: it begins a record, and is no line of a trace."""
     is_partial: bool = False
     """A container's runtime cut the line here; the next of its stream goes on with it."""
+    writer: str = ""
+    """Of a line that was wrapped: which program, process or stream it came from, so that lines in turns can be told apart."""
     wraps: str = ""
     """ANYTHING or A_RECORD where the message may have a header of its own; else empty."""
 
@@ -75,6 +77,7 @@ def around(outer: LogLine, inner: LogLine) -> LogLine:
         inner.priority if outer.priority is None else outer.priority,
         outer.is_record or inner.is_record,
         outer.is_partial or inner.is_partial,
+        outer.writer or inner.writer,
         inner.wraps,
     )
 

@@ -28,6 +28,11 @@ _TAG = re.compile(r"(?:-- )?([^\s:\[\](){}\"'=,]{1,64}(?:\([^)\s]*\))?(?: [\d.]+
 _TAG_PID = re.compile(r"([^\s:\[\]]{1,64})\[(\d+)\]:? ?")
 _HOST = re.compile(r"(\S{1,255}) +(?=[^\s:\[\](){}\"'=,]{1,64}(?:\[\d+\])?:(?:\s|$))")
 _CISCO = re.compile(r"%(\w+)-(?:\w+-)?([0-7])-(\w+): ?")
+FACILITIES = (
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp", "audit", "alert", "clock",
+    "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+)  # fmt: skip
+"""RFC 5424 numbers 0..23, by the names of syslog(3)."""
 _LEVEL_WORDS = frozenset(
     [
         "TRACE",
@@ -70,7 +75,7 @@ def with_priority(text: str) -> LogLine | None:
     if kind:
         fields["msgid"] = kind
     message = text[end:].removeprefix("\ufeff").removeprefix("ï»¿")  # the mark as it is, and read as Latin-1 on its way
-    return LogLine(message, priority & 7, "pri", when, host, app, pid, fields, priority, wraps=A_RECORD)
+    return LogLine(message, priority & 7, "pri", when, host, app, pid, fields, priority, writer=f"{host} {app}[{pid}]", wraps=A_RECORD)
 
 
 def structured_data(text: str, start: int) -> tuple[dict[str, Any], int]:
@@ -103,7 +108,7 @@ def without_priority(text: str, received_us: int) -> LogLine | None:
     end = at.end() + len(host) + 1
     if host.endswith(":") and len(host) > 1:  # no host: the tag follows the time
         app, _, pid = host[:-1].partition("[")
-        return LogLine(text[end:], None, "", when, "", app, pid.rstrip("]"), wraps=A_RECORD)
+        return LogLine(text[end:], None, "", when, "", app, pid.rstrip("]"), writer=host, wraps=A_RECORD)
     while text.startswith(" ", end):
         end += 1
     return _message(text, end, when, host)
@@ -125,5 +130,5 @@ def _message(text: str, start: int, when: int | None, host: str) -> LogLine:
         return LogLine(text[start:], int(device[2]), "header", when, host, device[1], "", {"msgid": device[3]})
     tag = _TAG.match(text, start) or _TAG_PID.match(text, start)
     if tag is None:
-        return LogLine(text[start:], None, "", when, host)
-    return LogLine(text[tag.end() :], None, "", when, host, tag[1], tag[2] or "", wraps=A_RECORD)
+        return LogLine(text[start:], None, "", when, host, writer=host)
+    return LogLine(text[tag.end() :], None, "", when, host, tag[1], tag[2] or "", writer=f"{host} {tag[0]}", wraps=A_RECORD)
