@@ -71,6 +71,7 @@ def test_otlp_metrics_become_points() -> None:
         ("requests", 3.0, 2),
         ("latency_count", 4.0, 2),
         ("latency_sum", 1.5, 2),
+        ("latency_mean", 0.375, 2),
     ]
     assert points[0].attributes == {"core": "0"}
     assert points[0].session_id == "unknown"
