@@ -11,6 +11,7 @@ from streams.log_loggers import LEVEL, after_time
 from streams.log_times import CLOCK, DATE, MONTH, MONTHS, moment, of_date, yearless
 
 _LOGCAT = re.compile(rf"(\d\d)-(\d\d) ({CLOCK})\s+(\d+)\s+(\d+) ([VDIWEFA]) ([^:]{{0,80}}?) {{0,40}}: ?")
+_LOGCAT_TIME = re.compile(rf"(\d\d)-(\d\d) ({CLOCK}) ([VDIWEFA])/([^(]{{0,80}}?) {{0,40}}\( {{0,10}}(\d+)\): ?")
 _GLOG = re.compile(rf"([IWEF])(\d\d)(\d\d) ({CLOCK})\s+(\d+) ([\w./-]+:\d+)\] ?")
 _REDIS = re.compile(rf"(\d+):[XCSM] (\d\d) ({MONTH}) (\d{{4}}) ({CLOCK}) ([.\-*#]) ")
 _REDIS_LEVEL = {".": 7, "-": 6, "*": 5, "#": 4}
@@ -26,6 +27,9 @@ def from_digits(text: str, received_us: int) -> LogLine | None:
     if at := _LOGCAT.match(text):
         when = yearless(int(at[1]), int(at[2]), at[3], received_us)
         return record(text[at.end() :], LEVELS.get(at[6].lower(), 2), when, at[7], at[4], tid=at[5])
+    if at := _LOGCAT_TIME.match(text):
+        when = yearless(int(at[1]), int(at[2]), at[3], received_us)
+        return record(text[at.end() :], LEVELS.get(at[4].lower(), 2), when, at[5], at[6])
     if at := _EVENT_TABLE.match(text, 0, HEADER_CHARS):
         return record(text[at.end() :], None, int(at[4]) * 1_000_000, at[2], "", node=at[1], state=at[3])
     if at := _REDIS.match(text):

@@ -11,10 +11,10 @@ from streams.log_line import LogLine, level_number
 from streams.log_times import DATE, of_date, of_number
 
 MESSAGE = ("message", "msg", "MESSAGE", "log", "text", "body", "@message", "event", "short_message", "textPayload")
-SEVERITY = ("level", "severity", "log.level", "levelname", "lvl", "loglevel", "severity_text", "severityText", "Level", "LogLevel", "s")
-TIME = ("timestamp", "@timestamp", "time", "ts", "datetime", "asctime", "Timestamp", "t.$date", "t")
+SEVERITY = ("level", "severity", "log.level", "levelname", "lvl", "loglevel", "severity_text", "severityText", "Level", "LogLevel")
+TIME = ("timestamp", "@timestamp", "time", "ts", "datetime", "asctime", "Timestamp")
 HOST = ("host", "hostname", "host.name", "kubernetes.host")
-APP = ("app", "service", "logger", "name", "service.name", "component", "kubernetes.container_name", "log.logger", "c")
+APP = ("app", "service", "logger", "name", "service.name", "component", "kubernetes.container_name", "log.logger")
 PID = ("pid", "process.pid", "process.id")
 _NUMBERED = {10: 7, 20: 7, 30: 6, 40: 4, 50: 3, 60: 2}
 """pino's and bunyan's levels."""
@@ -41,7 +41,7 @@ def taken(fields: dict[str, Any], names: Iterable[str], used: set[str]) -> Any:
             outer, _, inner = name.partition(".")
             inside = fields.get(outer)
             value = inside.get(inner) if isinstance(inside, dict) else None
-        if value is not None and value != "" and not isinstance(value, dict | list):
+        if value is not None and value != "" and not isinstance(value, dict | list | bool):
             used.add(name)
             return value
     return None

@@ -28,6 +28,9 @@ def from_json(text: str) -> LogLine | None:
         return from_journal(fields)
     if isinstance(fields.get("log"), str) and ("stream" in fields or "kubernetes" in fields):
         return from_docker(fields)
+    if isinstance(fields.get("t"), dict) and "$date" in fields["t"]:  # MongoDB's short names
+        names = {"t": "time", "s": "severity", "c": "component"}
+        fields = {names.get(name, name): value["$date"] if name == "t" else value for name, value in fields.items()}
     return from_fields(fields, text)
 
 

@@ -12,7 +12,7 @@ from streams.log_containers import from_cri
 from streams.log_json import from_json
 from streams.log_line import A_RECORD, LogLine, around
 from streams.log_logfmt import from_logfmt
-from streams.log_loggers import after_time, from_bracket, from_level, from_other_date, ruby
+from streams.log_loggers import after_time, from_bracket, from_level, from_month, from_other_date, ruby
 from streams.log_syslog import counted, with_iso_time, with_priority, without_priority
 from streams.log_times import DATE, of_date
 from streams.log_web import access_log, apache_error, nginx_error
@@ -63,6 +63,7 @@ def anything(text: str, received_us: int) -> LogLine | None:
             or from_logfmt(text)
             or from_level(text)
             or ruby(text)
+            or from_month(text)
             or access_log(text)
         )
     if first == "[":

@@ -30,8 +30,9 @@ _SHORT_DATE = re.compile(rf"(\d\d)/(\d\d)/(\d\d) ({CLOCK})(?=\s)")
 _COMPACT_DATE = re.compile(r"(\d\d)(\d\d)(\d\d) (\d\d)(\d\d)(\d\d) ")
 _DAY_FIRST = re.compile(rf"(\d{{1,2}})[-/ ]({MONTH})[-/ ](\d{{4}})[ :T]({CLOCK})\s?({ZONE})?(?=[\s,\]|]|$)")
 _SLASH_DATE = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}),? (\d{1,2})(:\d\d:\d\d(?:[.,]\d{1,9})?)(?: ([AP])M)?(?=[\s,\]|]|$)")
-_EPOCH = re.compile(r"(\d{10})\.(\d{1,9})(?=[\s:\]])")
-_CLOCK_ONLY = re.compile(rf"({CLOCK})(?=\s)")
+_EPOCH = re.compile(r"(\d{10})\.(\d{1,9})(?=[\s:\]]|$)")
+_CLOCK_ONLY = re.compile(rf"({CLOCK})(?=\s|$)")
+_MONTH_FIRST = re.compile(rf"({MONTH}) (\d{{1,2}}), (\d{{4}}) (\d{{1,2}})(:\d\d:\d\d) ([AP])M(?= )")
 _BRACKET_LEVEL = re.compile(r" +((?i:" + LEVEL + r")) +([\w.:-]{1,128})?\] ?")
 _RUBY = re.compile(r"[DIWEFA], \[(\S{10,40}) #(\d+)\] +([A-Z]+) -- (\S*): ?")
 _LEVEL_FIRST = re.compile(
@@ -84,14 +85,29 @@ def from_other_date(text: str, received_us: int) -> LogLine | None:
     return None
 
 
+def from_month(text: str) -> LogLine | None:
+    """`Jan 29, 2023 4:43:04 PM class method`, as java.util.logging heads its pairs of lines."""
+    at = _MONTH_FIRST.match(text)
+    if at is None:
+        return None
+    when = moment(int(at[3]), MONTHS[at[1].lower()], int(at[2]), _of_day(at[4], at[5], at[6]))
+    return record(text[at.end() :].lstrip(" "), None, when)
+
+
 def _slash_moment(at: re.Match[str]) -> int | None:
-    """Month first, as in the United States, unless the first number can be no month; twelve hours with AM or PM, else 24."""
-    month, day, hour = int(at[1]), int(at[2]), int(at[4])
+    """Month first, as in the United States, unless the first number can be no month."""
+    month, day = int(at[1]), int(at[2])
     if month > 12:
         month, day = day, month
-    if at[6]:
-        hour = hour % 12 + (12 if at[6] == "P" else 0)
-    return moment(int(at[3]), month, day, f"{hour:02}{at[5]}")
+    return moment(int(at[3]), month, day, _of_day(at[4], at[5], at[6]))
+
+
+def _of_day(hour: str, rest: str, half: str | None) -> str:
+    """A clock of 24 hours, from one of twelve where AM or PM is written."""
+    number = int(hour)
+    if half:
+        number = number % 12 + (12 if half == "P" else 0)
+    return f"{number:02}{rest}"
 
 
 def from_bracket(text: str, received_us: int) -> LogLine | None:
@@ -113,7 +129,9 @@ def from_bracket(text: str, received_us: int) -> LogLine | None:
 
 
 def from_level(text: str) -> LogLine | None:
-    """A level word in front, and nothing else."""
+    """A level word in front, and nothing else. Go's `panic:` is the first line of a trace, and no level."""
+    if text.startswith("panic: "):
+        return None
     if (at := _DOTNET.match(text)) and text[0].islower():
         return record(text[at.end() :], level_number(at[1]), None, at[2])
     if at := _LEVEL_FIRST.match(text):

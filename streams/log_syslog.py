@@ -10,6 +10,8 @@ from typing import Any
 from streams.log_line import A_RECORD, ANYTHING, HEADER_CHARS, LogLine
 from streams.log_times import CLOCK, MONTH, MONTHS, ZONE_NAME, moment, of_date, yearless
 
+STRUCTURED_CHARS = 16 * HEADER_CHARS
+"""Structured data that goes on beyond this many characters is message."""
 _COUNT = re.compile(r"\d{1,9} (?=<\d{1,3}>)")
 _PRI = re.compile(r"<(\d{1,3})>")
 _RFC5424 = re.compile(
@@ -22,7 +24,7 @@ _ELEMENT = re.compile(rf'\[({_NAME})((?: +{_NAME}="{_VALUE}")*+) *\]')
 _PARAM = re.compile(rf' +({_NAME})="({_VALUE})"')
 _ESCAPED = re.compile(r'\\(["\\\]])')
 _BSD = re.compile(  # sequence number, clock not set, year, date, year again, zone: as Cisco and relays add them
-    rf"(?:\d{{1,10}}: )?[*.]?(?:(\d{{4}}) )?({MONTH}) {{1,2}}(\d{{1,2}})(?: (\d{{4}}))? ({CLOCK})(?: (\d{{4}})(?= \S))?(?: ({ZONE_NAME}|TZ[+-]\d{{1,2}}))?(:?) +"
+    rf"(?:\d{{1,10}}: )?[*.]?(?:(\d{{4}}) )?({MONTH}) {{1,2}}(\d{{1,2}})(?: (\d{{4}}))? ({CLOCK})(?: (\d{{4}})(?= \S))?(?: ({ZONE_NAME}|TZ[+-]\d{{1,2}}))?(?: (\d{{4}})(?= \S))?(:?) +"
 )
 _TAG = re.compile(r"(?:-- )?([^\s:\[\](){}\"'=,]{1,64}(?:\([^)\s]*\))?(?: [\d.]+(?=:))?)(?:\[(\d+)\])?: ?")
 _TAG_PID = re.compile(r"([^\s:\[\]]{1,64})\[(\d+)\]:? ?")
@@ -82,7 +84,7 @@ def structured_data(text: str, start: int) -> tuple[dict[str, Any], int]:
     """`[id a="1"][id2 b="2"]` -> {id.a: 1, id2.b: 2} with escapes undone, and where the message begins. What is malformed is message."""
     if text.startswith("-", start) and text[start + 1 : start + 2] in ("", " "):
         return {}, start + 2
-    found = _STRUCTURED.match(text, start)
+    found = _STRUCTURED.match(text, start, start + STRUCTURED_CHARS)
     if found is None:
         return {}, start
     fields: dict[str, Any] = {}
@@ -97,8 +99,8 @@ def without_priority(text: str, received_us: int) -> LogLine | None:
     at = _BSD.match(text, 0, HEADER_CHARS)
     if at is None:
         return None
-    early, month, day, middle, clock, late, zone, colon = at.groups()
-    number, year = MONTHS[month.lower()], early or middle or late
+    early, month, day, middle, clock, late, zone, last, colon = at.groups()
+    number, year = MONTHS[month.lower()], early or middle or late or last
     if zone and zone.startswith("TZ"):
         zone = f"{zone[2]}{zone[3:]:0>2}"
     when = moment(int(year), number, int(day), clock, zone) if year else yearless(number, int(day), clock, received_us, zone)
@@ -109,8 +111,8 @@ def without_priority(text: str, received_us: int) -> LogLine | None:
     if host.endswith(":") and len(host) > 1:  # no host: the tag follows the time
         app, _, pid = host[:-1].partition("[")
         return LogLine(text[end:], None, "", when, "", app, pid.rstrip("]"), writer=host, wraps=A_RECORD)
-    while text.startswith(" ", end):
-        end += 1
+    if text.startswith(" ", end):
+        end = len(text) - len(text[end:].lstrip(" "))
     return _message(text, end, when, host)
 
 

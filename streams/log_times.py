@@ -66,7 +66,7 @@ def of_date(at: re.Match[str]) -> int | None:
 def yearless(month: int, day: int, clock: str, received_us: int, zone: str | None = None) -> int | None:
     """The latest such moment not more than a day after the line was received: December read in January is last year's."""
     year = _year(received_us // DAY_US)
-    for candidate in (year + 1, year, year - 1, year - 2, year - 3, year - 4, year - 8):  # 29 February comes after 4 years, or 8
+    for candidate in range(year + 1, year - 9, -1):  # a 29 February may be 8 years back
         found = moment(candidate, month, day, clock, zone)
         if found is not None and found <= received_us + DAY_US:
             return found

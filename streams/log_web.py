@@ -28,7 +28,7 @@ def access_log(text: str) -> LogLine | None:
     if at is None:
         return None
     when = moment(int(at[7]), MONTHS[at[6].lower()], int(at[5]), at[8], at[9])
-    fields = {"client": at[2], "user": at[4]} | ({"host": at[1]} if at[1] else {})
+    fields = {name: value for name, value in (("client", at[2]), ("user", at[4]), ("virtual_host", at[1])) if value and value != "-"}
     severity = None
     if asked := _REQUEST.match(text, at.end()):
         severity = severity_of_status(asked[3])
