@@ -59,7 +59,7 @@ def lines_to_records(lines: Iterable[bytes], topic: str, session_id: str) -> Ite
     json_lines: bool | None = None if topic == "tokens" else True
     for number, raw in enumerate(lines, 1):
         try:
-            text = raw.decode("utf-8")
+            text = raw.decode("utf-8", "backslashreplace" if topic == "logs" else "strict")  # a log's odd byte must not end its `tail -f`
         except UnicodeDecodeError as problem:
             yield InputLineError(
                 f"line {number}: byte {raw[problem.start]:#04x} at column {problem.start + 1} is not UTF-8; convert the file to UTF-8"

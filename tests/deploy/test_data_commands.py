@@ -78,9 +78,14 @@ def test_a_line_that_cannot_be_sent_is_named(topic, text, said):
 
 
 def test_bytes_that_are_not_utf8_are_named_by_line_and_column():
-    (good, bad) = list(lines_to_records([b"ok\n", b"ab\xff\n"], "logs", "s"))
-    assert good.record.raw == "ok"
+    (good, bad) = list(lines_to_records([b"a: ok\n", b"ab\xff\n"], "chat", "s"))
+    assert good.record.text == "ok"
     assert "line 2: byte 0xff at column 3" in str(bad)
+
+
+def test_a_log_line_that_is_not_utf8_is_sent_with_its_bytes_shown():
+    (line, after) = list(lines_to_records([b"ab\xff\n", b"ok\n"], "logs", "s"))
+    assert (line.record.raw, after.record.raw) == ("ab\\xff", "ok")
 
 
 # produce: what goes out

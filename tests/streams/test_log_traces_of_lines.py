@@ -26,7 +26,16 @@ def records(raws: list[str]) -> list[tuple[int, int]]:
 
 
 def journal(text: str) -> str:
-    return json.dumps({"__REALTIME_TIMESTAMP": "1675010584123456", "_HOSTNAME": "h", "SYSLOG_IDENTIFIER": "pay", "_PID": "7", "PRIORITY": "3", "MESSAGE": text})
+    return json.dumps(
+        {
+            "__REALTIME_TIMESTAMP": "1675010584123456",
+            "_HOSTNAME": "h",
+            "SYSLOG_IDENTIFIER": "pay",
+            "_PID": "7",
+            "PRIORITY": "3",
+            "MESSAGE": text,
+        }
+    )
 
 
 WRAPPED = {
