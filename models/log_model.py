@@ -12,6 +12,7 @@ from zlib import crc32
 
 import msgspec
 
+from models.log_traces import NONE, Open, Traces, begun, joined, kept
 from models.severity import SEVERITIES, by_keywords
 from models.steps import Answer, Item, ItemResult, StepResult, Work
 from models.templates import Mined, Miner, Row
@@ -58,6 +59,8 @@ class LogState:
     """Position after the worst stretch."""
     anomalies: int = 0
     is_closed: bool = False
+    traces: Traces = NONE
+    """Records that a line may go on with."""
 
     def copy(self) -> "LogState":
         return replace(self, miner=self.miner.copy(), transitions=self.transitions.copy())
@@ -82,6 +85,7 @@ class LogRow(msgspec.Struct, array_like=True, frozen=True):
     worst_end: int
     anomalies: int
     is_closed: bool
+    traces: Traces = NONE
 
 
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(LogRow).decode
@@ -145,6 +149,9 @@ class LogModel:
 
 def read(state: LogState, item: Item) -> ItemResult:
     """One line: template, severity and anomaly, in this order; the session's own when it ends here. Changes `state`."""
+    trace = joined(state.traces, item.text, item.speaker)
+    if trace is not None:
+        return goes_on(state, item, trace)
     start, end = item.position, item.position + 1
     mined = state.miner.learn(item.text)
     shown: dict[str, Any] = {"template": mined.group.shown, "parameters": mined.parameters}
@@ -155,10 +162,26 @@ def read(state: LogState, item: Item) -> ItemResult:
     label = "anomaly" if value >= UNUSUAL else "normal"
     state.end, state.lines, state.is_closed = max(state.end, end), state.lines + 1, False
     note_score(state, value, label == "anomaly")
+    state.traces = kept(state.traces, begun(start, item.text, item.speaker, severity, mined.group_id))
     findings: tuple[Answer, ...] = (
         Answer("template", start, end, True, mined.group_id, output=shown),
         Answer("severity", start, end, True, SEVERITIES[severity], confidence, output={"source": source}),
         Answer("anomaly", start, end, True, label, value=value, output={"reason": reason}),
+    )
+    return ItemResult(start, findings=(*findings, close(state)) if item.ends_session else findings)
+
+
+def goes_on(state: LogState, item: Item, trace: Open) -> ItemResult:
+    """A line of a trace: template and severity are those of the line it began at, and nothing about it is news. Changes `state`."""
+    start, end = item.position, item.position + 1
+    state.end, state.lines, state.is_closed = max(state.end, end), state.lines + 1, False
+    state.traces = kept(state.traces, trace)
+    group = state.miner.groups.get(trace.template)
+    shown = {"template": group.shown if group else "", "parameters": [], "trace": trace.shown}
+    findings: tuple[Answer, ...] = (
+        Answer("template", start, end, True, trace.template, output=shown),
+        Answer("severity", start, end, True, SEVERITIES[trace.severity], 0.9, output={"source": "trace"}),
+        Answer("anomaly", start, end, True, "normal", value=0.0, output={"reason": "", "trace": trace.shown}),
     )
     return ItemResult(start, findings=(*findings, close(state)) if item.ends_session else findings)
 
@@ -214,7 +237,7 @@ def note_score(state: LogState, value: float, is_anomaly: bool) -> None:
 
 def close(state: LogState) -> Answer:
     """The whole session, by its worst stretch. Changes `state`."""
-    state.is_closed = True
+    state.is_closed, state.traces = True, NONE
     value = min(state.worst_stretch, 1.0)
     label = "anomaly" if value >= UNUSUAL_SESSION else "normal"
     output = {
