@@ -35,9 +35,9 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     timestamp_us: int
     """Event time, microseconds since the epoch."""
     speaker: str = ""
-    """chat: who speaks; else empty."""
+    """chat: who speaks; logs: who wrote the line, and whether it has a header (log_traces.py); else empty."""
     name: str = ""
-    """metrics: the series (name and sorted attributes); else empty."""
+    """metrics: the series (name and sorted attributes); logs: `source:severity` of the header; else empty."""
     value: float = 0.0
     """metrics: the point; else 0."""
     accumulated: Accumulated | None = None

@@ -29,13 +29,14 @@ _json = msgspec.json.Encoder(order="deterministic").encode
 def contents(event: LogEvent, received_us: int) -> Contents:
     """A line: its own time where the record has none, its header's fields as metadata."""
     line = parse(event.raw, received_us)
+    given = given_level(event.metadata) if event.metadata else ""
     return Contents(
         shown=event.raw,
         text=line.message,
         timestamp_us=line.timestamp_us if event.timestamp is None else event.timestamp,
         metadata=metadata_of(event, line),
-        speaker=speaker(line.writer, line.is_record, line.is_partial),
-        name=(event.metadata and given_level(event.metadata)) or line.level_name,
+        speaker=speaker(line.writer, line.is_record or bool(given), line.is_partial),  # a record with a severity is no line of a trace
+        name=given or line.level_name,
         ends_session=event.end_of_session,
     )
 

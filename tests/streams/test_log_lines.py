@@ -96,6 +96,12 @@ def test_a_line_shows_its_header_and_what_the_record_says_beside_it() -> None:
     assert contents(LogEvent(raw='{"msg":"x","a":{"b":[1]},"c":true}'), NOW).metadata == {"a": '{"b":[1]}', "c": "true"}
 
 
+def test_a_record_that_names_its_severity_begins_a_record_of_its_own() -> None:
+    assert contents(LogEvent(raw="KeyError: 'x'", metadata={"severity": "ERROR"}), NOW).speaker == "h:"
+    assert contents(LogEvent(raw="KeyError: 'x'", metadata={"severity_number": "17"}), NOW).speaker == "h:"
+    assert contents(LogEvent(raw="KeyError: 'x'", metadata={"other": "ERROR"}), NOW).speaker == ":"
+
+
 M = 1_000_000
 HOSTILE = [
     "x" * M, " " * M + "x", "<34>1 " + "a " * (M // 2), "<34>1 - h a p m [" + 'a="b" ' * 100_000, "{" * M, "[" * M, '{"a":' * 100_000,
