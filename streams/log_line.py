@@ -27,7 +27,7 @@ class LogLine(msgspec.Struct, frozen=True, gc=False):
     severity_source: str = ""
     """pri, header (a level word), status (of a web server's answer) or empty."""
     timestamp_us: int | None = None
-    """Micros since the epoch; a line without a zone is read as UTC, one without a year takes that of its reception."""
+    """Micros since the epoch; log_times.Local where the line names no zone. One without a year takes that of its reception."""
     host: str = ""
     app: str = ""
     pid: str = ""

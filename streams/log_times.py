@@ -1,12 +1,13 @@
 """Times of log lines: dates, clocks and zones as loggers write them -> microseconds since the epoch.
 
 Knows calendars and the zone names that syslog, databases and `date` write; leaves where a time stands in a line to the other
-log_*.py. A time without a zone is UTC. Next: streams/log_syslog.py
+log_*.py. A time without a zone is Local: read as UTC until someone knows better. Next: streams/log_syslog.py
 """
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000
@@ -24,6 +25,30 @@ ZONE = rf"(?:[+-]\d\d(?::?\d\d)?|{ZONE_NAME})"
 MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 DATE = re.compile(rf"(\d{{4}})[-/.](\d\d)[-/.](\d\d)[T _]({CLOCK})\s?({ZONE})?(?=[\s,\]|]|$)")
 """Year first, as RFC 3339 and most loggers; groups year, month, day, clock, zone."""
+
+
+_OFFSET = re.compile(r"[+-]\d\d(?::?\d\d)?")
+_QUARTER_US = 900_000_000
+
+
+class Local(int):
+    """Micros since the epoch of a time that named no zone, as if it were UTC."""
+
+    def in_zone(self, zone: str) -> int:
+        """The moment, if the clock was that of `zone`: an offset, a name of ZONES or of the IANA; UTC where it is none."""
+        return self - _offset_us(zone, self // _QUARTER_US)
+
+
+@lru_cache(maxsize=4096)
+def _offset_us(zone: str, quarter: int) -> int:
+    """What a zone's clock is ahead of UTC in this quarter of an hour of its own."""
+    if _OFFSET.fullmatch(zone) or zone in ZONES:
+        return zone_us(zone)
+    try:
+        offset = datetime.fromtimestamp(quarter * 900, UTC).replace(tzinfo=ZoneInfo(zone)).utcoffset()
+    except (KeyError, ValueError, OSError, OverflowError):  # no such zone, or a time that no calendar has
+        return 0
+    return round(offset.total_seconds() * 1e6) if offset else 0
 
 
 @lru_cache(maxsize=512)
@@ -55,7 +80,9 @@ def zone_us(text: str | None) -> int:
 
 def moment(year: int, month: int, day: int, clock: str, zone: str | None = None) -> int | None:
     start, rest = day_us(year, month, day), clock_us(clock)
-    return None if start is None or rest is None else start + rest - zone_us(zone)
+    if start is None or rest is None:
+        return None
+    return start + rest - zone_us(zone) if zone else Local(start + rest)
 
 
 def of_date(at: re.Match[str]) -> int | None:
@@ -79,7 +106,7 @@ def dateless(clock: str, received_us: int) -> int | None:
     if of_day is None:
         return None
     found = received_us - received_us % DAY_US + of_day
-    return found if found <= received_us + DAY_US // 2 else found - DAY_US
+    return Local(found if found <= received_us + DAY_US // 2 else found - DAY_US)
 
 
 def of_number(number: float) -> int | None:

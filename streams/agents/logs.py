@@ -18,6 +18,7 @@ from streams.lane import IDLE_TICK_S, Lane
 from streams.log_line import LogLine
 from streams.log_lines import parse
 from streams.log_syslog import FACILITIES
+from streams.log_times import Local
 from streams.session import Contents
 
 MAX_FIELDS = 64
@@ -33,12 +34,22 @@ def contents(event: LogEvent, received_us: int) -> Contents:
     return Contents(
         shown=event.raw,
         text=line.message,
-        timestamp_us=line.timestamp_us if event.timestamp is None else event.timestamp,
+        timestamp_us=moment_of(event, line),
         metadata=metadata_of(event, line),
         speaker=speaker(line.writer, line.is_record or bool(given), line.is_partial),  # a record with a severity is no line of a trace
         name=given or line.level_name,
         ends_session=event.end_of_session,
     )
+
+
+def moment_of(event: LogEvent, line: LogLine) -> int | None:
+    """The record's own time, else the line's; where that names no zone, in the one the record names as `timezone`, else UTC."""
+    if event.timestamp is not None:
+        return event.timestamp
+    moment = line.timestamp_us
+    if not isinstance(moment, Local):
+        return moment
+    return moment.in_zone(event.metadata["timezone"]) if "timezone" in event.metadata else int(moment)
 
 
 def given_level(metadata: dict[str, str]) -> str:

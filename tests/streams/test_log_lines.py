@@ -68,6 +68,32 @@ def test_times_of_1970_and_2099_are_read_as_they_are(year: str, at: int) -> None
     assert parse(f"{year} INFO x", NOW).timestamp_us == at
 
 
+SUMMER, WINTER = 1_780_000_000_000_000, 1_764_064_800_000_000
+
+
+@pytest.mark.parametrize(
+    ("zone", "raw", "at"),
+    [
+        ("+0200", "Nov 25 12:00:00 h a: x", WINTER),
+        ("-05:00", "2025-11-25 10:00:00 INFO x", WINTER + 18_000_000_000),
+        ("CET", "2025-11-25 10:00:00 INFO x", WINTER - 3_600_000_000),
+        ("Europe/Berlin", "2025-11-25 10:00:00 INFO x", WINTER - 3_600_000_000),
+        ("Europe/Berlin", "2026-05-28 20:26:40 INFO x", SUMMER - 7_200_000_000),
+        ("Europe/Berlin", "2025-11-25T10:00:00Z INFO x", WINTER),
+        ("Europe/Berlin", "2025-11-25T10:00:00-0100 INFO x", WINTER + 3_600_000_000),
+        ("Europe/Nowhere", "2025-11-25 10:00:00 INFO x", WINTER),
+        ("../../etc/passwd", "2025-11-25 10:00:00 INFO x", WINTER),
+        ("Europe", "2025-11-25 10:00:00 INFO x", WINTER),
+        ("", "2025-11-25 10:00:00 INFO x", WINTER),
+        ("+9999", "2025-11-25 10:00:00 INFO x", WINTER),
+    ],
+)
+def test_a_time_without_a_zone_is_in_the_one_its_record_names(zone: str, raw: str, at: int) -> None:
+    read = contents(LogEvent(raw=raw, metadata={"timezone": zone}), WINTER + 7_200_000_000)
+    assert read.timestamp_us == at
+    assert contents(LogEvent(raw=raw, timestamp=5, metadata={"timezone": zone}), 0).timestamp_us == 5  # type: ignore[arg-type]
+
+
 def test_colours_of_a_terminal_are_no_part_of_a_line() -> None:
     line = parse("\x1b[2m2023-01-29T16:43:04Z\x1b[0m \x1b[31mERROR\x1b[0m app: \x1b[1mgone\x1b[0m", NOW)
     assert (line.severity, line.message) == (3, "app: gone")
