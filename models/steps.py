@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from models.learnable import Lesson
+
 
 class Item(msgspec.Struct, frozen=True, gc=False):
     """One input record of a session, as a model sees it."""
@@ -117,6 +119,8 @@ class StepResult:
     """Time of the trunk for the whole step this session shared."""
     update_ms: float = 0.0
     """Time of the hierarchy and heads for this session."""
+    lessons: tuple[Lesson, ...] = ()
+    """What a model that learns while it streams may learn from these items; in order, for its learner."""
 
 
 class SessionModel(Protocol):
