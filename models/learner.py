@@ -230,6 +230,10 @@ class Learner(Generic[M]):
             previous, "rolled_back", current.version, f"lines since surprise it by {now:.4f}, its predecessor by {then:.4f}", figures
         )
 
+    def begin_again(self) -> None:
+        """The weights are gone, with the release that made them: what the buffer holds is new to the next ones."""
+        self._pending, self._carried = [*[lesson for _, lesson in self.buffer.numbered()], *self._pending], 0
+
     def pack(self) -> bytes:
         """All of it, for the learner's row."""
         row = _Row(

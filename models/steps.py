@@ -47,6 +47,8 @@ class Work:
     state: Any
     """What the model returned last time; None for a new session."""
     items: Sequence[Item]
+    knowledge: Any = None
+    """What the session's tenant has taught so far (models/learnable.py); None: what was shipped."""
 
 
 @dataclass(frozen=True, slots=True)
