@@ -103,6 +103,7 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
     lines: int
     updates: int
     refused: int
+    taught: int
     clock_us: int
     recent: float
     buffer: bytes
@@ -117,6 +118,8 @@ LATEST = 100
 PROBED = 256
 """Lines on which a version and its predecessor are compared."""
 LEAST_PROBED = 20
+LEAST_TAUGHT = 1000
+"""Lines learned before surprise is compared: a model that knows nothing is surprised by nothing, and every line it learns makes it less calm."""
 
 
 class Learner(Generic[M]):
@@ -126,6 +129,8 @@ class Learner(Generic[M]):
         self.tenant = tenant
         self._settings = settings
         self.lines = self.updates = self.refused = 0
+        self.taught = 0
+        """Lines that versions were made of."""
         self.clock_us = 0
         """The tenant's event time: the latest of its lines."""
         self.recent = 0.0
@@ -197,7 +202,7 @@ class Learner(Generic[M]):
         subject = f"{self.tenant}.{self.updates}"
         try:
             made = current.taught(lessons, self.updates + seed)
-            if problem := diverged(current, made):
+            if problem := diverged(current, made, len(lessons)):
                 raise ArithmeticError(problem)
             judges = [*self.buffer.held_out(), *latest]
             before, after = mean_surprise(current, judges), mean_surprise(made, judges)
@@ -205,7 +210,9 @@ class Learner(Generic[M]):
             self.refused += 1
             return Update(current, "refused", subject, f"{type(problem).__name__}: {problem}"[:500], figures)
         figures |= {"judges": float(len(judges)), "surprise_before": before, "surprise_after": after}
-        if not after <= before + settings.worse_by:
+        is_grown = self.taught > LEAST_TAUGHT
+        self.taught += len(fresh)
+        if is_grown and not after <= before + settings.worse_by:
             self.refused += 1
             return Update(
                 current,
@@ -219,7 +226,7 @@ class Learner(Generic[M]):
     def _worse(self, current: M, previous: M) -> Update[M] | None:
         """A roll-back, where the lines since the last version surprise it clearly more than they would have its predecessor."""
         probes = self._pending[-PROBED:]
-        if len(probes) < LEAST_PROBED:
+        if len(probes) < LEAST_PROBED or self.taught <= LEAST_TAUGHT:
             return None
         now, then = mean_surprise(current, probes), mean_surprise(previous, probes)
         if now <= then + self._settings.worse_by:
@@ -232,12 +239,13 @@ class Learner(Generic[M]):
 
     def begin_again(self) -> None:
         """The weights are gone, with the release that made them: what the buffer holds is new to the next ones."""
+        self.taught = 0
         self._pending, self._carried = [*[lesson for _, lesson in self.buffer.numbered()], *self._pending], 0
 
     def pack(self) -> bytes:
         """All of it, for the learner's row."""
         row = _Row(
-            self.lines, self.updates, self.refused, self.clock_us, self.recent, self.buffer.pack(), self.quarantine.pack(),
+            self.lines, self.updates, self.refused, self.taught, self.clock_us, self.recent, self.buffer.pack(), self.quarantine.pack(),
             lesson_codec.encode(self._pending), self._carried, [d.pack() for d in self._detectors.values()],
         )  # fmt: skip
         return msgspec.msgpack.encode(row)
@@ -246,7 +254,7 @@ class Learner(Generic[M]):
     def unpack(cls, tenant: str, settings: LearningSettings, data: bytes) -> "Learner[M]":
         row = msgspec.msgpack.decode(data, type=_Row)
         learner = cls(tenant, settings)
-        learner.lines, learner.updates, learner.refused = row.lines, row.updates, row.refused
+        learner.lines, learner.updates, learner.refused, learner.taught = row.lines, row.updates, row.refused, row.taught
         learner.clock_us, learner.recent = row.clock_us, row.recent
         learner.buffer = ReplayBuffer.unpack(row.buffer)
         learner.quarantine.restore(row.quarantine)
