@@ -127,7 +127,10 @@ class Lane:
         over = self._over_budget(pending, timing)
         for one, verdict in zip(pending, judged, strict=True):
             outgoing += self._conclude(one, verdict, timing, polled_ns, traced, one is over)
-        taught = self._teach(pending, stepped, timing)
+        said = [
+            Said(_tenant(one.session), one.reads[-1].place, one.accepted[-1].item.timestamp_us, done.result.lessons)
+            for one, done in zip(pending, stepped, strict=True)
+        ]
         changed = [p.session for p in pending]
         self.sessions.keep(changed, timing.now_ms)
         self._reached |= {batch.partition: batch.last_offset + 1 for batch, _ in step}
@@ -141,8 +144,7 @@ class Lane:
             times = Times(polled_ns, decoded_ns, step_ns, *_stages(step_ns, stepped), publish_ns, time.time_ns())
             await self._publish_spans(traced, times)
             await self.sessions.store(changed)
-            if taught:
-                await self._services.publisher.publish(taught)  # after the store: a line is learned once or, in a crash, never
+            await self._publish_lessons(said, timing.now_ms)
             for batch, _ in step:
                 batch.ack()
                 if versions:
@@ -165,7 +167,7 @@ class Lane:
         if not idle:
             return
         known = [await self._judging.knowledge(s) for s in idle]
-        if late := [replaced(s, name) for s, (name, _) in zip(idle, known, strict=True) if name != s.state.version]:
+        if late := [_as_of(s, name) for s, (name, _) in zip(idle, known, strict=True) if name != s.state.version]:
             await self.sessions.store(late)  # the version of their last line is gone: who closes them again must take the same one
             idle = [next((n for n in late if n.id == s.id), s) for s in idle]
         works = [Work(cache_name(self.modality, s.id), s.model_state, (), k) for s, (_, k) in zip(idle, known, strict=True)]
@@ -180,6 +182,10 @@ class Lane:
         await self._deliveries.finished()
         await self._services.publisher.publish(outgoing)
         await self.sessions.store(closed)
+        said = [
+            Said(_tenant(s), self._last_cause(s).place, s.state.last_us, one.result.lessons) for s, one in zip(closed, stepped, strict=True)
+        ]
+        await self._publish_lessons(said, now_ms)
 
     async def answer(self, session_id: str, partition: int, request_id: str, task: str | None) -> list[Event]:
         """What can be said of a session now, as partial predictions; empty when this modality does not know it."""
@@ -265,15 +271,10 @@ class Lane:
             tries[recovery.position] += 1
         return outgoing
 
-    def _teach(self, pending: list[Pending], stepped: Sequence[Stepped], timing: Timing) -> list[Outgoing]:
-        """What this step has for the learners of its tenants."""
-        if self._lessons is None:
-            return []
-        said = [
-            Said(one.session.state.tenant or DEFAULT_TENANT, one.reads[-1].place, one.accepted[-1].item.timestamp_us, done.result.lessons)
-            for one, done in zip(pending, stepped, strict=True)
-        ]
-        return records(self._lessons, said, int(timing.now_ms * 1000))
+    async def _publish_lessons(self, said: Iterable[Said], now_ms: float) -> None:
+        """What can be learned goes to the learners: after the store, so that a line is learned once or, in a crash, never."""
+        if self._lessons is not None and (outgoing := records(self._lessons, said, int(now_ms * 1000))):
+            await self._services.publisher.publish(outgoing)
 
     def _over_budget(self, pending: list[Pending], timing: Timing) -> Pending | None:
         """The session whose first record waited longest, when the step is over budget: its trace is kept for the step."""
@@ -323,7 +324,11 @@ class Lane:
             await services.publisher.publish([services.emitter.raw("traces", 0, None, to_otlp(part), []) for part in parts])
 
 
-def replaced(session: Session, version: str) -> Session:
+def _tenant(session: Session) -> str:
+    return session.state.tenant or DEFAULT_TENANT
+
+
+def _as_of(session: Session, version: str) -> Session:
     """The session as of another version."""
     return Session(session.id, session.partition, msgspec.structs.replace(session.state, version=version), session.model_state)
 

