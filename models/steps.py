@@ -128,7 +128,8 @@ class StepResult:
 class SessionModel(Protocol):
     """What streams/inference.py needs of a model of any modality."""
 
-    version: str
+    @property
+    def version(self) -> str: ...
 
     def step(self, works: Sequence[Work]) -> list[StepResult]:
         """One StepResult per Work, in order. Never raises for one session's data: see StepResult.error."""

@@ -60,10 +60,10 @@ async def test_no_crash_lets_a_line_be_judged_twice_differently(seed: int, monke
     versions = Versions(None, learned, end)  # type: ignore[arg-type]
     at = 0
     for _ in range(1000):
-        log_end += rng.randrange(12)
+        log_end += rng.randrange(9)
         learned.number += rng.random() < 0.3
         try:
-            last = min(at + rng.randrange(1, 15), log_end)
+            last = min(at + rng.randrange(1, 30), log_end)
             offsets = list(range(at, last))
             if not offsets:
                 continue
