@@ -41,7 +41,8 @@ CONTEXT = 10
 class Learnable(Protocol):
     """A model of normal lines. Values do not change once made: learning makes a new one."""
 
-    version: str
+    @property
+    def version(self) -> str: ...
 
     def taught(self, lessons: Sequence[Lesson], seed: int) -> Self:
         """A model that has learned these lessons too; runs on another thread than the hot path. The same input gives the same weights.

@@ -1,6 +1,6 @@
 """Log sessions: every line gets its template, its severity and how unusual it is; a session gets what it was as a whole.
 
-Knows the order of one session's lines; what is normal is a LatentModel, shared by all sessions and replaced while it learns.
+Knows the order of one session's lines; what is normal is a LatentModel, shared by all sessions of a tenant: each work brings the one that judges it.
 Leaves headers and times to streams/log_lines.py, which puts `source:severity` of the header into Item.name.
 Next: models/metric_model.py
 """
@@ -43,26 +43,38 @@ class LogModel:
     def __init__(self, normal: LatentModel | None = None, sure: float = SURE):
         """sure: standard deviations at which a line or session is an anomaly."""
         self.normal = normal if normal is not None else LatentModel.new()
-        """Replaced as a whole by who teaches: a step reads it once."""
+        """What judges sessions whose tenant has taught nothing; those of others bring theirs (Work.knowledge)."""
         self._sure = sure
 
     @property
     def version(self) -> str:
         return f"logs-2.{self.normal.version}"
 
+    @property
+    def learnable(self) -> LatentModel:
+        """What tenants begin to teach."""
+        return replace(self.normal, version=self.version)
+
     def step(self, works: Sequence[Work]) -> list[StepResult]:
-        """Draft every session's lines, judge all of them at once, then conclude each session in order."""
-        normal = self.normal
+        """Draft every session's lines, judge all that meet the same knowledge at once, then conclude each session in order."""
         drafted = [_draft(work) for work in works]
-        drafts = [draft for found in drafted if not isinstance(found, Exception) for draft in found[1]]
-        verdicts = iter(normal.judge(_columns(drafts)))
+        drafts: dict[int, list[Draft]] = {}
+        for work, found in zip(works, drafted, strict=True):
+            if not isinstance(found, Exception):
+                drafts.setdefault(id(self._normal(work)), []).extend(found[1])
+        normals = {id(normal): normal for normal in map(self._normal, works)}
+        verdicts = {key: iter(normals[key].judge(_columns(lines))) for key, lines in drafts.items()}
         results = []
         for work, found in zip(works, drafted, strict=True):
             if isinstance(found, Exception):
                 results.append(StepResult(work.state, error=found))
             else:
-                results.append(self._conclude(normal, *found, [next(verdicts) for _ in found[1]]))
+                normal = self._normal(work)
+                results.append(self._conclude(normal, *found, [next(verdicts[id(normal)]) for _ in found[1]]))
         return results
+
+    def _normal(self, work: Work) -> LatentModel:
+        return work.knowledge if work.knowledge is not None else self.normal
 
     def _conclude(self, normal: LatentModel, state: LogState, drafts: Sequence[Draft], verdicts: Sequence[Verdict]) -> StepResult:
         items, lessons = [], []
@@ -88,7 +100,7 @@ class LogModel:
         if work.state is None or work.state.is_closed or not work.state.end:
             return StepResult(work.state)
         state = work.state.copy()
-        whole, lesson = self._close(self.normal, state)
+        whole, lesson = self._close(self._normal(work), state)
         return StepResult(state, (ItemResult(state.end - 1, findings=(whole,)),), lessons=(lesson,))
 
     def _close(self, normal: LatentModel, state: LogState) -> tuple[Answer, Lesson]:
@@ -109,7 +121,7 @@ class LogModel:
         """The session's anomaly as it would be were it to end now."""
         if work.state is None or not work.state.end:
             return ()
-        whole, _ = self._close(self.normal, work.state.copy())
+        whole, _ = self._close(self._normal(work), work.state.copy())
         return (replace(whole, is_final=False, output={k: v for k, v in whole.output.items() if k != "level"}),)
 
     def pack(self, state: Any) -> bytes:

@@ -62,6 +62,8 @@ class Work:
     state: Any
     """What the model returned last time; None for a new session."""
     items: Sequence[Item]
+    knowledge: Any = None
+    """What the session's tenant has taught so far (models/learnable.py); None: what was shipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,8 @@ class StepResult:
 class SessionModel(Protocol):
     """What streams/inference.py needs of a model of any modality."""
 
-    version: str
+    @property
+    def version(self) -> str: ...
 
     def step(self, works: Sequence[Work]) -> list[StepResult]:
         """One StepResult per Work, in order. Never raises for one session's data: see StepResult.error."""

@@ -1,7 +1,7 @@
 """Settings of one worker: names, defaults, units, meanings.
 
 Knows values only; schemas/settings.py fills them, streams/__main__.py passes the environment in. Settings of the model
-([buffer], [hierarchical_update], [state], [topics]) are models/config.py's.
+([buffer], [hierarchical_update], [state], [topics]) are models/config.py's, [learning] is models/learner.py's.
 """
 
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.config import BufferSettings, CacheSettings, TopicSettings, UpdateSettings
+from models.learner import LearningSettings
 
 
 @dataclass(frozen=True)
@@ -87,3 +88,4 @@ class StreamConfig:
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    learning: LearningSettings = field(default_factory=LearningSettings)
