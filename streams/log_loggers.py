@@ -12,7 +12,7 @@ from streams.log_times import CLOCK, DATE, MONTH, MONTHS, ZONE, dateless, moment
 
 LEVEL = (
     r"(?:EMERG(?:ENCY)?|ALERT|CRIT(?:ICAL)?|FATAL|SEVERE|PANIC|ERR(?:OR)?|WARN(?:ING)?|NOTICE|INFO(?:RMATION(?:AL)?)?|INF|WRN|DBG|CONFIG|DEBUG|TRACE"
-    r"|VERBOSE|FINE(?:R|ST)?|LOG(?=:)|STATEMENT(?=:))"
+    r"|VERBOSE|FINE(?:R|ST)?|(?-i:LOG|STATEMENT)(?=:))"
 )
 # After a date or a clock: pid, level, thread and logger in their usual orders.
 _REST = re.compile(
@@ -35,16 +35,20 @@ _CLOCK_ONLY = re.compile(rf"({CLOCK})(?=\s|$)")
 _MONTH_FIRST = re.compile(rf"({MONTH}) (\d{{1,2}}), (\d{{4}}) (\d{{1,2}})(:\d\d:\d\d) ([AP])M(?= )")
 _BRACKET_LEVEL = re.compile(r" +((?i:" + LEVEL + r")) +([\w.:-]{1,128})?\] ?")
 _RUBY = re.compile(r"[DIWEFA], \[(\S{10,40}) #(\d+)\] +([A-Z]+) -- (\S*): ?")
+_CHANNEL = re.compile(r"\s*([\w-]{1,64})\.((?-i:" + LEVEL + r")): ")
+_LEVEL_THEN = re.compile(r"\[?((?i:" + LEVEL + r"))\]?[\s:|,-]{1,8}\[?(?=\d{4}[-/.]\d\d[-/.]\d\d[T _]\d\d:)")
 _LEVEL_FIRST = re.compile(
     r"\[?((?i:" + LEVEL + r"))\]?(?::\s+|\s+-\s+|(?<=\])\s+|\s+(?=\[))|((?:DEBUG|INFO|WARNING|ERROR|CRITICAL)):([\w.]{1,128}):"
 )
-_DOTNET = re.compile(r"(trce|dbug|info|warn|fail|crit): ([\w.`+<>-]+)(?:\[\d+\])?\s*")
+_DOTNET = re.compile(r"(trce|dbug|info|warn|fail|crit): ([\w.`+<>-]+)\[\d+\]\s*")
 
 
 def after_time(text: str, start: int, at_us: int | None) -> LogLine:
     """What follows a timestamp: [pid] LEVEL [thread] logger: message, in the usual orders."""
     rest = _REST.match(text, start, start + HEADER_CHARS)
     if rest is None:
+        if channel := _CHANNEL.match(text, start):  # monolog's
+            return record(text[channel.end() :], level_number(channel[2]), at_us, channel[1])
         return record(text[start:].lstrip(" ,|\t"), None, at_us)
     pid, name, early, level = rest.groups()
     more = _LOGGER.match(text, rest.end(), rest.end() + HEADER_CHARS)
@@ -134,6 +138,8 @@ def from_level(text: str) -> LogLine | None:
         return None
     if (at := _DOTNET.match(text)) and text[0].islower():
         return record(text[at.end() :], level_number(at[1]), None, at[2])
+    if (at := _LEVEL_THEN.match(text)) and (date := DATE.match(text, at.end())):
+        return record(text[date.end() :].lstrip("] ,|\t"), level_number(at[1]), of_date(date))
     if at := _LEVEL_FIRST.match(text):
         return record(text[at.end() :], level_number(at[1] or at[2]), None, at[3] or "")
     return None

@@ -40,6 +40,11 @@ NOON = us(2023, 3, 1, 16, 42, 9, micro=486_000)
         ("ERROR: it broke", ("error", None, "", "", "", "it broke")),
         ("[warn] low", ("warning", None, "", "", "", "low")),
         ("WARNING:root:low", ("warning", None, "", "root", "", "low")),
+        ("ERROR 2023-01-29 16:43:04,123 job failed", ("error", MILLIS, "", "", "", "job failed")),
+        ("[WARN] [2023-01-29 16:43:04] slow", ("warning", AT, "", "", "", "slow")),
+        ("[2023-01-29 16:43:04] production.ERROR: boom", ("error", AT, "", "production", "", "boom")),
+        ("info: starting up", ("informational", None, "", "", "", "starting up")),
+        ("log: file opened", ("", None, "", "", "", "log: file opened")),
         ("fail: Microsoft.Hosting.Host[9] down", ("error", None, "", "Microsoft.Hosting.Host", "", "down")),
         ("02-17 16:13:38.811  1702  2395 D Window: hello", ("debug", us(2023, 2, 17, 16, 13, 38, micro=811_000), "", "Window", "1702", "hello")),
         ("02-17 16:13:38.811 D/Window( 1702): hello", ("debug", us(2023, 2, 17, 16, 13, 38, micro=811_000), "", "Window", "1702", "hello")),
@@ -50,7 +55,7 @@ NOON = us(2023, 3, 1, 16, 42, 9, micro=486_000)
 )  # fmt: skip
 def test_a_loggers_header_is_read(raw: str, expected: tuple) -> None:
     assert facts(raw, us(2023, 3, 1, 22)) == expected
-    assert parse(raw, NOW).is_record == (not raw.startswith("panic"))
+    assert parse(raw, NOW).is_record == (not raw.startswith(("panic", "log:")))
 
 
 def test_a_time_of_day_ahead_of_its_reception_was_yesterdays() -> None:
