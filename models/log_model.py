@@ -12,7 +12,8 @@ from zlib import crc32
 
 import msgspec
 
-from models.severity import SEVERITIES, by_keywords
+from models.severity import SEVERITIES
+from models.severity_model import shipped
 from models.steps import Answer, Item, ItemResult, StepResult, Work
 from models.templates import Mined, Miner, Row
 
@@ -150,7 +151,7 @@ def read(state: LogState, item: Item) -> ItemResult:
     shown: dict[str, Any] = {"template": mined.group.shown, "parameters": mined.parameters}
     if mined.merged:
         shown["merged"] = list(mined.merged)
-    severity, confidence, source = severity_of(item)
+    severity, confidence, source = severity_of(item, mined.text)
     value, reason = unusual(state, mined, severity)
     label = "anomaly" if value >= UNUSUAL else "normal"
     state.end, state.lines, state.is_closed = max(state.end, end), state.lines + 1, False
@@ -163,14 +164,14 @@ def read(state: LogState, item: Item) -> ItemResult:
     return ItemResult(start, findings=(*findings, close(state)) if item.ends_session else findings)
 
 
-def severity_of(item: Item) -> tuple[int, float, str]:
+def severity_of(item: Item, masked: str) -> tuple[int, float, str]:
     """Number, confidence and source: what the line carries, as `source:name` or a bare name, else what its words say."""
     if item.name:
         source, _, name = item.name.rpartition(":")
         number = _NUMBER.get(name)
         if number is not None:
             return number, _HEADER_CONFIDENCE.get(source, 0.99), source or "header"
-    return by_keywords(item.text)
+    return shipped().read(masked, item.text)
 
 
 def unusual(state: LogState, mined: Mined, severity: int) -> tuple[float, str]:

@@ -60,6 +60,11 @@ def mask(message: str) -> tuple[str, list[str]]:
     return text, [message[start:end] for start, end in spans]
 
 
+def forget() -> None:
+    """Empty the cache: what a line costs a worker that starts."""
+    _cuts.clear()
+
+
 def cut(message: str) -> Cut:
     """Find the holes of a message whose digits are all 0."""
     pattern = _pattern(signs(message))
