@@ -20,6 +20,7 @@ _CALL = re.compile(r"[a-z]+[A-Z]\w*(?:\(|\.\.\.|:\s|\s\w+=|$)")
 """A message that opens with a camelCase call or field dump is a developer's trace."""
 _OPENING = re.compile(r"[a-z]|(?P<capital>[A-Z])|(?P<hole>\x00)|(?P<bracket>[\[({<])")
 _TRACED = re.compile(r"\w(?:Exception|Error)\b")
+_THROWN = re.compile(r"[\w.$]*(?:Exception|Error)(?::|$)")
 _DENIABLE = re.compile(r"err|fail|warn|excep", re.IGNORECASE)
 _DENIED = re.compile(
     r"\b(?:no|0|zero|without|ignor\w+|any|correctable|corrected)\s(?:\w+\s)?(?:errors?|fail\w*|warnings?|exceptions?)\b"
@@ -43,14 +44,15 @@ LEVEL_WORDS = {word: level for level, words in _BY_LEVEL.items() for word in wor
 """Words that name a level or what it is for; the worst one of a message is a feature beside the words themselves."""
 
 
-PLAIN, WITH_EXCEPTION, WITH_DENIAL = 0, 1, 2
+PLAIN, WITH_EXCEPTION, WITH_DENIAL, THROWN = 0, 1, 2, 4
 
 
 def signs(text: str, message: str) -> int:
-    """What masking takes away and matters: whether the message names an exception, whether it denies its own failure."""
+    """What masking takes away and matters: whether the message names an exception, or opens with one, and whether it denies
+    its own failure."""
     found = PLAIN
     if ("Exception" in message or "Error" in message) and _TRACED.search(message[: 4 * READ_CHARS]):
-        found |= WITH_EXCEPTION
+        found |= WITH_EXCEPTION | (THROWN if _THROWN.match(message) else PLAIN)
     if _DENIABLE.search(text) and _DENIED.search(message[: 2 * READ_CHARS]):
         found |= WITH_DENIAL
     return found

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from models.severity import LEVELS, SEVERITIES
-from models.severity_features import READ_CHARS, ROWS, features, signs
+from models.severity_features import READ_CHARS, ROWS, THROWN, WITH_DENIAL, features, signs
 
 WEIGHTS = Path(__file__).parent / "weights" / "severity.npz"
 CACHED = 8192
@@ -31,8 +31,12 @@ _FRONT = re.compile(r"\W{0,2}([A-Za-z]{3,})(?:\s?[:\]>|]|\s-\s)")
 """What a program puts before a message where it writes no header: ERROR: or [warn]."""
 _SURE_OF_FRONT = 0.9
 _WORST = re.compile(
-    r"(?P<emergency>kernel panic|\bemerg(?:ency)?\b|system is unusable)|(?P<alert>^alert\b|\bimmediate(?:ly)? action\b)", re.IGNORECASE
+    r"(?P<emergency>kernel panic|\bemerg(?:ency)?\b|system is unusable)|(?P<alert>^alert\b|\bimmediate(?:ly)? action\b)"
+    r"|(?P<critical>\bsegmentation fault\b|\bsegfault\b|\bout of memory\b|\bunrecoverable\b|\buncorrectable\b)",
+    re.IGNORECASE,
 )
+"""What is the end of a program or a machine, whatever else the message says."""
+_SURE_OF_WORST = 0.6
 _NUMBER = {name: n for n, name in enumerate(SEVERITIES)}
 
 
@@ -72,15 +76,19 @@ class SeverityModel:
         return reading
 
     def _by_words(self, text: str, sign: int) -> Reading:
-        """The level that stands in front, else the likeliest."""
+        """The level that stands in front, what is bad whatever else is said, else the likeliest."""
         front = _FRONT.match(text)
         if front and (named := LEVELS.get(front[1].lower())) is not None:
             return named, _SURE_OF_FRONT, "keyword"
+        worst = None if sign & WITH_DENIAL else _WORST.search(text[:READ_CHARS])
+        if worst:
+            return _NUMBER[worst.lastgroup or ""], _SURE_OF_WORST, "keyword"
+        if sign & THROWN:
+            return _NUMBER["error"], _SURE_OF_WORST, "keyword"
         logits = self.logits(text, sign)
         best = int(logits.argmax())
         confidence = 1.0 / float(np.exp((logits - logits[best]) * self.slope).sum())
-        worst = _WORST.search(text[:READ_CHARS]) if best + FIRST <= 4 else None
-        return (_NUMBER[worst.lastgroup or ""] if worst else best + FIRST), round(confidence, 4), "model"
+        return best + FIRST, round(confidence, 4), "model"
 
 
 @cache

@@ -44,10 +44,8 @@ SHOWN_FROM = {"redis": 5, "tor": 5, "nginx": 5, "trafficserver": 5, "krb5": 5, "
 HIDDEN = 0.2
 """What a statement below that counts: few streams hold it."""
 
-PRIOR = {2: 0.01, 3: 0.16, 4: 0.146, 5: 0.05, 6: 0.594, 7: 0.04}
+PRIOR = {2: 0.006, 3: 0.105, 4: 0.105, 5: 0.042, 6: 0.7, 7: 0.042}
 """How often a stream shows each level."""
-SHARPER = 1.25
-"""The odds that words give are raised to this power: statements alone make the model too cautious of level words."""
 PROGRAMS = 5
 """A feature is learned when so many programs have it: what fewer say is their own vocabulary, and misleads elsewhere."""
 DECAY = 1e-5
@@ -120,10 +118,10 @@ def fitted(told: Sequence[Statement], passes: int = PASSES, at_least: int = PROG
 
     optimizer.step(loss)
     rows = np.zeros((ROWS, LEVELS_LEARNED), np.float32)
-    rows[columns] = table[:-1].detach().numpy() * SHARPER
+    rows[columns] = table[:-1].detach().numpy()
     scales = np.maximum(np.abs(rows).max(0), 1e-9) / 127
     seen = np.array([max(counts[levels == level].sum(), 1e-9) for level in PRIOR])
-    bias = SHARPER * (table[-1].detach().numpy() - np.log(seen)) + np.log(list(PRIOR.values()))
+    bias = table[-1].detach().numpy() - np.log(seen) + np.log(list(PRIOR.values()))
     return SeverityModel(
         (rows / scales).round().astype(np.int8), np.isin(np.arange(ROWS), columns), scales.astype(np.float32), bias.astype(np.float32), 1.0
     )

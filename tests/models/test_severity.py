@@ -7,7 +7,7 @@ import pytest
 
 from models.masking import HOLE, mask
 from models.severity import SEVERITIES
-from models.severity_features import READ_CHARS, ROWS, WITH_DENIAL, WITH_EXCEPTION, features, signs
+from models.severity_features import READ_CHARS, ROWS, THROWN, WITH_DENIAL, WITH_EXCEPTION, features, signs
 from models.severity_model import CACHED, WEIGHTS, load, shipped
 from models.training import severity as training
 from models.training.severity_statements import Statement, of_source, statements
@@ -23,8 +23,8 @@ def read(message: str) -> str:
     [
         ("failed to open file /x: Permission denied", "error"), ("0 errors found", "informational"), ("FATAL: cannot go on", "critical"),
         ("Kernel panic - not syncing", "emergency"), ("disk usage exceeds 90%", "warning"), ("Warning: low disk space", "warning"),
-        ("server started on port 80", "informational"), ("User bob logged in", "informational"), ("", "informational"),
-        ("out of memory, killing process 7", "error"), ("entering function bar()", "debug"),
+        ("server started on port 80", "informational"), ("User bob logged in", "informational"), ("java.io.IOException: gone", "error"), ("", "informational"),
+        ("out of memory, killing process 7", "critical"), ("entering function bar()", "debug"),
     ],
 )  # fmt: skip
 def test_words_tell_the_severity(message, severity):
@@ -61,7 +61,7 @@ def test_what_stands_after_the_first_characters_changes_nothing():
 
 def test_what_masking_takes_away_is_still_seen():
     message = "java.io.IOException: gone"
-    assert signs(mask(message)[0], message) == WITH_EXCEPTION
+    assert signs(mask(message)[0], message) == WITH_EXCEPTION | THROWN
     message = "finished with errors=0"
     assert signs(mask(message)[0], message) == WITH_DENIAL
     assert signs("all is well", "all is well") == 0
