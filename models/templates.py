@@ -56,12 +56,12 @@ class Mined(msgspec.Struct, frozen=True, gc=False):
 
     group_id: str
     group: Group
-    text: str
-    """The message's own masked text; the group's may have holes where this has words."""
     parameters: list[str]
     is_new: bool
     merged: tuple[str, ...] = ()
     """Ids of groups that this message showed to be one with group_id."""
+    text: str = ""
+    """The message's own masked text; the group's may have holes where this has words."""
 
 
 Row = tuple[bytes, str, int]
@@ -99,7 +99,7 @@ class Miner:
                 group_id, merged, is_new = self._new(text, tokens)
         known = self.groups.pop(group_id)
         group = self.groups[group_id] = Group(known.text, known.tokens, known.count + 1)  # to the end: used last
-        return Mined(group_id, group, masked, values, is_new, merged)
+        return Mined(group_id, group, values, is_new, merged, masked)
 
     def _holding(self, tokens: tuple[str, ...]) -> str | None:
         """The group with the fewest holes that take words of these tokens, all else being equal."""
