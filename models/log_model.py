@@ -15,7 +15,8 @@ from models.latent_views import MOST, SURE
 from models.learnable import Lesson
 from models.log_state import LESSON_CHARS, STRETCH, LogState
 from models.log_traces import NONE, Open, begun, joined, kept
-from models.severity import SEVERITIES, by_keywords
+from models.severity import SEVERITIES
+from models.severity_model import shipped
 from models.steps import Answer, Item, ItemResult, StepResult, Work
 from models.templates import Group, Mined
 
@@ -155,7 +156,8 @@ def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
             if trace is not None:
                 drafts.append(_goes_on(state, item, trace, before))
             else:
-                mined, severity = state.miner.learn(item.text), severity_of(item)
+                mined = state.miner.learn(item.text)
+                severity = severity_of(item, mined.text)
                 text = mined.group.shown[:LESSON_CHARS]
                 gap_s = max(item.timestamp_us - last_us, 0) / 1e6 if before else 0.0
                 drafts.append(Draft(item, mined, severity, text, before, gap_s))
@@ -179,14 +181,14 @@ def _columns(drafts: Sequence[Draft]) -> Lines:
     return Lines.from_columns([d.text for d in drafts], [d.before for d in drafts], [d.severity[0] for d in drafts])
 
 
-def severity_of(item: Item) -> tuple[int, float, str]:
+def severity_of(item: Item, masked: str) -> tuple[int, float, str]:
     """Number, confidence and source: what the line carries, as `source:name` or a bare name, else what its words say."""
     if item.name:
         source, _, name = item.name.rpartition(":")
         number = _NUMBER.get(name)
         if number is not None:
             return number, _HEADER_CONFIDENCE.get(source, 0.99), source or "header"
-    return by_keywords(item.text)
+    return shipped().read(masked, item.text)
 
 
 def _line_answers(draft: Draft) -> tuple[Answer, Answer]:

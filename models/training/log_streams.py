@@ -17,7 +17,8 @@ from typing import Any
 
 from models.learnable import CONTEXT, Learnable, Lesson
 from models.learner import Drift, Heard, Learner, LearningSettings
-from models.severity import by_keywords
+from models.masking import mask
+from models.severity_model import shipped
 from models.templates import Miner
 
 CONCURRENT = 50
@@ -38,7 +39,7 @@ def hdfs(folder: Path, name: str, most: int) -> list[LogSession]:
     """Block sessions of logs/hdfs, the first `most`."""
     with open(folder / "event_templates.csv", encoding="utf-8", newline="") as rows:
         text = {row["EventId"]: row["EventTemplate"] for row in csv.DictReader(rows)}
-    severity = {event: by_keywords(template)[0] for event, template in text.items()}
+    severity = {event: shipped().read(mask(template)[0], template)[0] for event, template in text.items()}
     sessions = []
     with gzip.open(folder / name, "rt", encoding="utf-8") as lines:
         for line in lines:
@@ -57,7 +58,7 @@ def loghub(folder: Path, system: str) -> LogSession:
     with gzip.open(folder / f"{system}_2k.structured.csv.gz") as packed:
         contents = [row["Content"] for row in csv.DictReader(io.TextIOWrapper(packed, "utf-8", newline=""))]
     mined = [miner.learn(content) for content in contents]
-    return LogSession([m.group.shown for m in mined], [by_keywords(content)[0] for content in contents])
+    return LogSession([m.group.shown for m in mined], [shipped().read(m.text, content)[0] for m, content in zip(mined, contents)])
 
 
 def longer(session: LogSession, n: int, seed: int, piece: int = 50) -> LogSession:
