@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from models import series as detector
-from models.series import Series
 from models.steps import Answer, Item, ItemResult, StepResult, Work
 
 MAX_SERIES = 256
@@ -22,8 +22,8 @@ MAX_SERIES = 256
 class MetricState:
     """The series of a session, least recently met first, and what was worst in it."""
 
-    series: dict[str, Series | bytes] = field(default_factory=dict)
-    """Packed until its next point comes."""
+    series: dict[str, bytes] = field(default_factory=dict)
+    """Packed rows of STATE."""
     end: int = 0
     """Position after the last point: the session's number of items."""
     points: int = 0
@@ -63,8 +63,8 @@ class MetricModel:
     def _step(self, work: Work) -> StepResult:
         try:
             state = replace(work.state, series=work.state.series.copy()) if work.state is not None else MetricState()
-            own: set[str] = set()
-            return StepResult(state, tuple([read(state, item, own) for item in work.items]))
+            verdicts = read_all(state, work.items)
+            return StepResult(state, tuple([conclude(state, item, verdict) for item, verdict in zip(work.items, verdicts, strict=True)]))
         except Exception as error:  # this session's data alone: the caller records it and goes on
             return StepResult(work.state, error=error)
 
@@ -82,14 +82,13 @@ class MetricModel:
         return (replace(whole, is_final=False, output={k: v for k, v in whole.output.items() if k != "level"}),)
 
     def pack(self, state: Any) -> bytes:
-        rows = [(name, one if isinstance(one, bytes) else detector.pack(one)) for name, one in state.series.items()]
-        return _encode(MetricRow(1, rows, **{name: getattr(state, name) for name in _COUNTERS}))
+        return _encode(MetricRow(2, list(state.series.items()), **{name: getattr(state, name) for name in _COUNTERS}))
 
     def unpack(self, data: bytes) -> MetricState:
         row = _decode(data)
-        if row.layout != 1:
+        if row.layout != 2:
             raise ValueError(
-                f"metric state of layout {row.layout}, this version reads 1; run the version that wrote it or reset the session"
+                f"metric state of layout {row.layout}, this version reads 2; run the version that wrote it or reset the session"
             )
         return MetricState(dict(row.series), **{name: getattr(row, name) for name in _COUNTERS})
 
@@ -107,38 +106,37 @@ class MetricModel:
         return 0
 
 
-def own_series(state: MetricState, name: str, own: set[str]) -> Series:
-    """The series to change, at the end of the order: a copy the first time in a step, since the old state stays as it was."""
-    known = state.series.pop(name, None)
-    if known is None:
-        one = Series()
-        if len(state.series) >= MAX_SERIES:
-            oldest = next(iter(state.series))
-            del state.series[oldest]
-            own.discard(oldest)
-    elif isinstance(known, bytes):
-        one = detector.unpack(known)
-    else:
-        one = known if name in own else known.copy()
-    own.add(name)
-    state.series[name] = one
-    return one
+def read_all(state: MetricState, items: Sequence[Item]) -> np.ndarray:
+    """The items' verdicts, VERDICT (n,). Changes `state`: the series met are the newest, the oldest beyond MAX_SERIES are let go."""
+    found = np.zeros(len(items), detector.VERDICT)
+    for at in range(0, len(items), MAX_SERIES):
+        part = items[at : at + MAX_SERIES]  # so that none is let go whose points are being read
+        slots = {name: n for n, name in enumerate({item.name: None for item in part})}
+        rows = detector.unpack_many([state.series.pop(name, b"") for name in slots])
+        values, times = np.array([item.value for item in part], np.float64), np.array([item.timestamp_us for item in part], np.int64)
+        found[at : at + len(part)] = detector.read_many(rows, np.array([slots[item.name] for item in part]), values, times)
+        order = dict.fromkeys(reversed([item.name for item in part]))
+        state.series |= dict(zip(slots, detector.pack_many(rows), strict=True))
+        for name in reversed(order):
+            state.series[name] = state.series.pop(name)
+        while len(state.series) > MAX_SERIES:
+            del state.series[next(iter(state.series))]
+    return found
 
 
-def read(state: MetricState, item: Item, own: set[str]) -> ItemResult:
+def conclude(state: MetricState, item: Item, verdict: np.void) -> ItemResult:
     """One point: anomaly and forecast, in this order; the session's own when it ends here. Changes `state`."""
     start, end = item.position, item.position + 1
-    verdict = detector.read(own_series(state, item.name, own), item.value, item.timestamp_us)
-    label = "anomaly" if verdict.value >= detector.UNUSUAL else "normal"
+    value = float(verdict["score"])
+    low, high = verdict["next_90"].tolist()
+    label = "anomaly" if value >= detector.UNUSUAL else "normal"
     state.end, state.points, state.is_closed = max(state.end, end), state.points + 1, False
     state.anomalies += label == "anomaly"
-    if verdict.value > state.worst:
-        state.worst, state.worst_at, state.worst_series = verdict.value, start, item.name
+    if value > state.worst:
+        state.worst, state.worst_at, state.worst_series = value, start, item.name
     findings: tuple[Answer, ...] = (
-        Answer("anomaly", start, end, True, label, value=verdict.value, output={"series": item.name, "reason": verdict.view}),
-        Answer(
-            "forecast", start, end, True, value=verdict.forecast, output={"series": item.name, "low": verdict.low, "high": verdict.high}
-        ),
+        Answer("anomaly", start, end, True, label, value=value, output={"series": item.name, "reason": detector.VIEWS[verdict["view"]]}),
+        Answer("forecast", start, end, True, value=float(verdict["next"]), output={"series": item.name, "low": low, "high": high}),
     )
     return ItemResult(start, findings=(*findings, close(state)) if item.ends_session else findings)
 
