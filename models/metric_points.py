@@ -14,6 +14,8 @@ from models.steps import Accumulated
 
 MAX_SOURCES = 4
 """Counters of one series that are told apart; a fifth replaces the one that was silent longest."""
+FEW_BUCKETS = 32
+"""A histogram with more has one source only: its row would be too large."""
 LARGEST_RATE = 1e300
 
 
@@ -47,7 +49,7 @@ def look(counters: Counters, accumulated: Accumulated, value: float, at_us: int)
     new = Counter(start_us, at_us, value, accumulated.edges, accumulated.counts)
     if known is None:
         later = bool(counters) and start_us >= max(c.at_us for c in counters) and at_us > start_us
-        after = (*counters, new)[-MAX_SOURCES:]
+        after = (*counters, new)[-(MAX_SOURCES if len(new.counts) <= FEW_BUCKETS else 1) :]
         # begun since any point before: what it shows was all counted since then
         return (_since(Counter(start_us, start_us, 0.0), new, accumulated) if later else Seen(reason="first point of a counter")), after
     if at_us <= known.at_us:
