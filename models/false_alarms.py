@@ -1,9 +1,9 @@
 """How unusual a point of one series must be to open an incident, so that ordinary points do it no more often than is wanted.
 
 The score says how rare a point is, in digits: 3 is one in a thousand. From that and the time between points follow the digits that so
-many false alarms a day come to. Where a series is stranger than its scores say, its alarms come too often; each asks one digit more of
+many false alarms a day come to. Where a series is stranger than its scores say, its alarms come too often; each asks RISE digits more of
 the next, and so much is forgiven again in the time that one alarm is allowed. So no data, however strange, opens more incidents than
-days times the allowed rate, and as many more as there are digits.
+days times the allowed rate and some few, as RISE goes into the digits there are.
 Knows one series; leaves what an incident is to models/incidents.py.
 Next: models/incidents.py
 """
@@ -13,8 +13,8 @@ import math
 import msgspec
 
 DAY_US = 86_400_000_000
-RISE = 1.0
-"""Digits that an alarm asks more of the next one."""
+RISE = 2.0
+"""Digits that an alarm asks more of the next one: with 1, normal series of heavy tails open more than is allowed."""
 LEAST = 2.5
 """Digits below which nothing opens an incident however rarely points come: the label `anomaly` begins there."""
 GAP = 4.0

@@ -1,8 +1,9 @@
 """Incidents of a session: unusual points of its series that belong together are one thing with a start, an end and a peak.
 
 Opened by a point that is rarer than its series' false alarms may be; joined by other series that move meanwhile, or moved just before;
-closed when all were quiet for as long as a dozen of their points takes. One is open at a time. Knows points as positions, times and
-digits; leaves how rare is rare enough to models/false_alarms.py.
+closed when all were quiet, and back where they were before they moved, for as long as a dozen of their points takes. A series that stays
+elsewhere is taken to live there after a hundred. One is open at a time. Knows points as positions, times and digits; leaves how rare is
+rare enough to models/false_alarms.py.
 Next: models/metric_model.py
 """
 
@@ -19,6 +20,10 @@ QUIET_POINTS = 12
 """Points without anything unusual after which it is over."""
 CONTINUES = 2.0
 """Digits of a point that keeps an incident of its series open."""
+AWAY_POINTS = 100
+"""Points away from where a series was that keep an incident open, after the last unusual one."""
+WIDER = 3.0
+"""How many times as wide as the interval that held nine in ten points a series' place is taken to be."""
 MAX_MEMBERS, MAX_MOVES = 50, 16
 TOLD_AGAIN = 0.5
 """Digits by which the peak must rise to be told again."""
@@ -31,6 +36,8 @@ class Move(msgspec.Struct, frozen=True, array_like=True, gc=False):
     position: int
     at_us: int
     digits: float
+    usual: tuple[float, float] = (0.0, 0.0)
+    """Where nine in ten points were expected before it."""
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -46,8 +53,11 @@ class Incident(msgspec.Struct, frozen=True, array_like=True):
     members: tuple[Member, ...]
     """In the order in which they moved."""
     last: Move
+    """Unusual, or away from where its series was."""
     hold_us: int
-    """So long it stays open without an unusual point."""
+    """So long it stays open without one."""
+    moved_us: int
+    """When the last unusual one was."""
     told: float = 0.0
     """Digits of the peak when it was told last."""
 
@@ -74,10 +84,26 @@ def opened(move: Move, every_us: float, before: tuple[Move, ...]) -> Incident:
     """An incident that begins with this point, or with what moved just before it."""
     hold_us = int(QUIET_POINTS * every_us)
     near = [m for m in before if 0 <= move.at_us - m.at_us <= hold_us and m.position < move.position]
-    found = Incident((Member(near[0], near[0]),), near[0], hold_us) if near else Incident((Member(move, move),), move, hold_us)
-    for one in (*near[1:], move) if near else ():
+    first, *more = (*near, move)
+    found = Incident((Member(first, first),), first, hold_us, first.at_us)
+    for one in more:
         found = with_move(found, one, every_us)
     return found
+
+
+def is_away(incident: Incident, move: Move, value: float, every_us: float) -> bool:
+    """Whether a member's point that is nothing unusual any more is still far from where the series was."""
+    member = next((m for m in incident.members if m.first.series == move.series), None)
+    if member is None or not 0 <= move.at_us - incident.moved_us <= AWAY_POINTS * every_us:
+        return False
+    low, high = member.first.usual
+    middle, half = (low + high) / 2.0, (high - low) / 2.0 * WIDER
+    return abs(value - middle) > half
+
+
+def with_away(incident: Incident, move: Move) -> Incident:
+    """The incident goes on by this point."""
+    return msgspec.structs.replace(incident, last=move) if move.at_us >= incident.last.at_us else incident
 
 
 def with_move(incident: Incident, move: Move, every_us: float) -> Incident:
@@ -89,8 +115,9 @@ def with_move(incident: Incident, move: Move, every_us: float) -> Incident:
             members.append(Member(move, move))
     elif move.digits > members[at].peak.digits:
         members[at] = Member(members[at].first, move)
-    last = move if move.at_us >= incident.last.at_us else Move(move.series, move.position, incident.last.at_us, move.digits)
-    return Incident(tuple(members), last, max(incident.hold_us, int(QUIET_POINTS * every_us)), incident.told)
+    last = move if move.at_us >= incident.last.at_us else msgspec.structs.replace(move, at_us=incident.last.at_us)
+    hold_us, moved_us = max(incident.hold_us, int(QUIET_POINTS * every_us)), max(incident.moved_us, move.at_us)
+    return Incident(tuple(members), last, hold_us, moved_us, incident.told)
 
 
 def answer(incident: Incident, is_final: bool) -> Answer:

@@ -11,12 +11,12 @@ import msgspec
 
 from models import incidents
 from models import series as detector
-from models.false_alarms import Pace, alarmed, digits_of, needed, score_of
+from models.false_alarms import alarmed, digits_of, needed, score_of
 from models.incidents import Incident, Move
 from models.metric_rows import MetricState
-from models.metric_series import OpenSeries
+from models.metric_series import Met
 from models.metric_settings import MetricSettings
-from models.steps import Answer, Boundary, Item, LevelState, Notice
+from models.steps import Answer, Boundary, LevelState, Notice
 
 MAX_PEAKS = 16
 """Series that are named in the session's answer."""
@@ -39,29 +39,27 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     hour_90: list[float]
 
 
-def conclude(
-    state: MetricState, item: Item, series: OpenSeries, pace: Pace, verdict: Verdict | str, n_series: int, settings: MetricSettings
-) -> list[Finding]:
+def conclude(state: MetricState, met: Met, verdict: Verdict | None, settings: MetricSettings) -> list[Finding]:
     """One point: its anomaly, its forecast, then what of incidents and session it changes; all that is open when it ends the session.
 
-    verdict: the reason where the detector did not read the point. Changes `state` and `series`.
+    verdict: None where the detector did not read the point. Changes `state` and the point's series.
     """
-    start, end = item.position, item.position + 1
+    item, start, end = met.item, met.item.position, met.item.position + 1
     state.end, state.points, state.is_closed = max(state.end, end), state.points + 1, False
-    if isinstance(verdict, str):
-        digits = 0.0
-        found: list[Finding] = [
-            Answer("anomaly", start, end, True, "normal", value=0.0, output={"series": item.name, "reason": verdict}),
-        ]
+    digits = digits_of(verdict.score) if verdict else 0.0
+    found: list[Finding] = []
+    if verdict is None:
+        found.append(Answer("anomaly", start, end, True, "normal", value=0.0, output={"series": item.name, "reason": met.reason}))
     else:
-        digits = digits_of(verdict.score)
         label = "anomaly" if verdict.score >= detector.UNUSUAL else "normal"
         state.anomalies += label == "anomaly"
-        found = [
+        found += [
             Answer("anomaly", start, end, True, label, value=verdict.score, output={"series": item.name, "reason": why(verdict)}),
             Answer("forecast", start, end, True, value=verdict.next, output=forecast(item.name, verdict)),
         ]
-    found += watch(state, item, series, pace, digits, n_series, settings)
+    found += watch(state, met, digits, settings)
+    if verdict is not None:
+        met.series.usual = (verdict.next_90[0], verdict.next_90[1])
     if item.ends_session:
         found += close(state)
     elif item.wants_label and (running := changed(state)) is not None:
@@ -82,32 +80,33 @@ def forecast(series: str, verdict: Verdict) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def watch(
-    state: MetricState, item: Item, series: OpenSeries, pace: Pace, digits: float, n_series: int, settings: MetricSettings
-) -> list[Finding]:
+def watch(state: MetricState, met: Met, digits: float, settings: MetricSettings) -> list[Finding]:
     """What the point does to incidents: end the one that is over, go on with one, join or open one."""
     found: list[Finding] = []
-    incident = state.incident
+    item, series, pace, incident = met.item, met.series, met.pace, state.incident
     if incident is not None and incidents.is_over(incident, item.timestamp_us):
         found.append(incidents.answer(incident, True))
         incident = state.incident = None
-    move = Move(item.name, item.position, item.timestamp_us, digits)
-    if digits >= incidents.CONTINUES:
-        note_peak(state, move)
-        joins = digits >= incidents.joins_at(n_series)
-        if incident is None:
-            if digits >= needed(series.alarm, pace, settings.max_false_alarms_per_day):
-                series.alarm = alarmed(series.alarm, pace, settings.max_false_alarms_per_day)
-                state.incidents += 1
-                found.append(told(state, incidents.opened(move, pace.every_us, state.moves)))
-        elif joins or any(m.first.series == move.series for m in incident.members):
-            more = incidents.with_move(incident, move, pace.every_us)
-            if len(more.members) > len(incident.members) or more.peak.digits >= incident.told + incidents.TOLD_AGAIN:
-                found.append(told(state, more))
-            else:
-                state.incident = more
-        if joins:
-            state.moves = (*state.moves, move)[-incidents.MAX_MOVES :]
+    move = Move(item.name, item.position, item.timestamp_us, digits, series.usual)
+    if digits < incidents.CONTINUES:
+        if incident is not None and not met.reason and incidents.is_away(incident, move, met.value, pace.every_us):
+            state.incident = incidents.with_away(incident, move)
+        return found
+    note_peak(state, move)
+    joins = digits >= incidents.joins_at(met.n_series)
+    if incident is None:
+        if digits >= needed(series.alarm, pace, settings.max_false_alarms_per_day):
+            series.alarm = alarmed(series.alarm, pace, settings.max_false_alarms_per_day)
+            state.incidents += 1
+            found.append(told(state, incidents.opened(move, pace.every_us, state.moves)))
+    elif joins or any(m.first.series == move.series for m in incident.members):
+        more = incidents.with_move(incident, move, pace.every_us)
+        if len(more.members) > len(incident.members) or more.peak.digits >= incident.told + incidents.TOLD_AGAIN:
+            found.append(told(state, more))
+        else:
+            state.incident = more
+    if joins:
+        state.moves = (*state.moves, move)[-incidents.MAX_MOVES :]
     return found
 
 

@@ -14,30 +14,12 @@ import numpy as np
 
 from models import metric_rows as rows
 from models import series as detector
-from models.false_alarms import Pace
 from models.metric_answers import Verdict, close, conclude, session_answer
 from models.metric_points import look
 from models.metric_rows import MetricState
-from models.metric_series import Book, OpenSeries
+from models.metric_series import Book, Met
 from models.metric_settings import MetricSettings, check
-from models.steps import Answer, Item, ItemResult, Notice, StepResult, Work
-
-
-@dataclass(slots=True)
-class Met:
-    """A point and its series."""
-
-    item: Item
-    series: OpenSeries
-    n_series: int
-    """Of the session, with it."""
-    pace: Pace
-    """With this point."""
-    value: float = 0.0
-    """What the detector reads."""
-    reason: str = ""
-    """Why the detector does not read it; empty where it does."""
-    notice: Notice | None = None
+from models.steps import Answer, ItemResult, Notice, StepResult, Work
 
 
 @dataclass(slots=True)
@@ -108,7 +90,7 @@ class MetricModel:
     def _conclude(self, plan: Plan, verdicts: Sequence[Verdict]) -> StepResult:
         state, read, items = plan.state, iter(verdicts), list[ItemResult]()
         for one in plan.met:
-            findings = conclude(state, one.item, one.series, one.pace, one.reason or next(read), one.n_series, self._settings)
+            findings = conclude(state, one, None if one.reason else next(read), self._settings)
             if one.notice is not None:
                 findings.append(one.notice)
             items.append(ItemResult(one.item.position, findings=tuple(findings)))

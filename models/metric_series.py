@@ -14,6 +14,7 @@ import msgspec
 
 from models.false_alarms import Alarm, Pace, after
 from models.metric_points import Counters
+from models.steps import Item, Notice
 
 SETTLED = 30
 """Points after which a series is no longer young: its detector has warmed up."""
@@ -45,6 +46,8 @@ class MetricSeries(msgspec.Struct, frozen=True, gc=False):
     counters: Counters = ()
     pace: Pace = Pace()
     alarm: Alarm = Alarm()
+    usual: tuple[float, float] = (0.0, 0.0)
+    """Where the next point lies nine times of ten."""
     tail_from: int = 0
     """Points the detector had read when its state was written."""
     tail: bytes = b""
@@ -64,6 +67,7 @@ class OpenSeries:
     counters: Counters
     pace: Pace
     alarm: Alarm
+    usual: tuple[float, float]
     tail_from: int
     tail: bytes
     new: list[tuple[int, float]] = field(default_factory=list)
@@ -81,6 +85,7 @@ class OpenSeries:
             one.counters,
             one.pace,
             one.alarm,
+            one.usual,
             one.tail_from,
             one.tail,
         )
@@ -100,9 +105,27 @@ class OpenSeries:
             self.counters,
             self.pace,
             self.alarm,
+            self.usual,
             tail_from,
             tail,
         )
+
+
+@dataclass(slots=True)
+class Met:
+    """A point and its series."""
+
+    item: Item
+    series: OpenSeries
+    n_series: int
+    """Of the session, with it."""
+    pace: Pace
+    """With this point."""
+    value: float = 0.0
+    """What the detector reads."""
+    reason: str = ""
+    """Why the detector does not read it; empty where it does."""
+    notice: Notice | None = None
 
 
 class Book:

@@ -13,7 +13,7 @@ from models.config import ModelConfigError
 class MetricSettings:
     """`[metrics]`: series and incidents."""
 
-    max_false_alarms_per_day: float = 0.1
+    max_false_alarms_per_day: float = 0.3
     """Incidents that one ordinary series may open, per day of event time; above 0."""
     max_series: int = 2000
     """Series of a session that are remembered, some 3 KB each; beyond it the least recently met are let go, young ones first."""
@@ -24,7 +24,7 @@ def check(settings: MetricSettings) -> None:
     if not 0.0 < settings.max_false_alarms_per_day <= 86_400.0:
         raise ModelConfigError(
             f"[metrics] max_false_alarms_per_day is {settings.max_false_alarms_per_day}; wanted above 0, at most 86400: "
-            "0.1 is one in ten days of each series"
+            "0.3 is three in ten days of each series"
         )
     if not 8 <= settings.max_series <= 100_000:
         raise ModelConfigError(f"[metrics] max_series is {settings.max_series}; wanted 8 to 100000: each takes some 3 KB of memory")
