@@ -15,19 +15,22 @@ import numpy as np
 
 from models.series_compile import compiled
 from models.series_point import read_point
+from models.series_score import UNUSUAL_EVIDENCE, probability
 from models.series_state import STATE, SeriesStateError, new_rows, pack_many, unpack_many
+from models.series_state import VIEWS as STATE_VIEWS
 
 __all__ = ("STATE", "UNUSUAL", "VERDICT", "VIEWS", "SeriesStateError", "new_rows", "pack_many", "read_many", "unpack_many")
 
-VIEWS = ("", "jump", "level", "distance", "range", "season", "season point")
+VIEWS = ("", *STATE_VIEWS)
 """By number; 0 is none."""
-UNUSUAL = 1.0 - 10.0**-2.5
+UNUSUAL = probability(UNUSUAL_EVIDENCE)
 """Score from which a point is labelled an anomaly."""
 VERDICT = np.dtype(
     [
-        ("score", "f8"),  # 0..1: one minus how often so unusual a point comes in an ordinary series, damped within an incident
-        ("view", "i8"),  # number in VIEWS
-        ("late", "i8"),  # 1: at or before the newest point: scored, not learned
+        ("score", "f8"),  # 0..1: one minus how often so unusual a point comes in an ordinary series, once per incident
+        ("view", "i8"),  # number in VIEWS of the one that says most
+        ("late", "i8"),  # 1: at or before the newest point, scored and not learned
+        ("views", "f8", (len(STATE_VIEWS),)),  # digits of each view, 2 = one in a hundred; what the score is made of
         ("next", "f8"), ("next_50", "f8", (2,)), ("next_90", "f8", (2,)),  # the next value; where it lies in 1 of 2, in 9 of 10
         ("hour", "f8"), ("hour_50", "f8", (2,)), ("hour_90", "f8", (2,)),  # mean of the coming hour, likewise
     ],
@@ -47,11 +50,12 @@ def read_many(rows: np.ndarray, slots: np.ndarray, values: np.ndarray, times_us:
         np.ascontiguousarray(values, np.float64),
         np.ascontiguousarray(times_us, np.int64),
         found,
+        new_rows(1),
     )
     return found
 
 
 @compiled
-def _read_many(rows, slots, values, times_us, found):  # type: ignore[no-untyped-def]
+def _read_many(rows, slots, values, times_us, found, spare):  # type: ignore[no-untyped-def]
     for n in range(len(slots)):
-        read_point(rows[slots[n]], values[n], times_us[n], found[n])
+        read_point(rows[slots[n]], spare, values[n], times_us[n], found[n])
