@@ -17,6 +17,9 @@ RISE = 2.0
 """Digits that an alarm asks more of the next one: with 1, normal series of heavy tails open more than is allowed."""
 LEAST = 2.5
 """Digits below which nothing opens an incident however rarely points come: the label `anomaly` begins there."""
+MOST = 4.0
+"""Digits above which the rate's own digits do not go: a score has 6 at most, and alarms must be able to ask for more. What comes more
+often than a point in ten thousand may alarm is held by what alarms ask for alone."""
 GAP = 4.0
 """A longer pause, in usual times between points, counts as one so long: what is missing is not how often points come."""
 SHORTEST_US = 1_000.0
@@ -57,7 +60,7 @@ def asked(alarm: Alarm, pace: Pace, per_day: float) -> float:
 
 def needed(alarm: Alarm, pace: Pace, per_day: float) -> float:
     """Digits from which a point opens an incident; pace: with that point."""
-    return max(math.log10(DAY_US / pace.every_us / per_day), LEAST) + asked(alarm, pace, per_day) if pace.every_us else math.inf
+    return min(max(math.log10(DAY_US / pace.every_us / per_day), LEAST), MOST) + asked(alarm, pace, per_day) if pace.every_us else math.inf
 
 
 def alarmed(alarm: Alarm, pace: Pace, per_day: float) -> Alarm:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from models.false_alarms import score_of
+from models.false_alarms import MOST, score_of
 from models.steps import Answer
 
 QUIET_POINTS = 12
@@ -22,8 +22,6 @@ CONTINUES = 2.0
 """Digits of a point that keeps an incident of its series open."""
 AWAY_POINTS = 100
 """Points away from where a series was that keep an incident open, after the last unusual one."""
-WIDER = 3.0
-"""How many times as wide as the interval that held nine in ten points a series' place is taken to be."""
 MAX_MEMBERS, MAX_MOVES = 50, 16
 TOLD_AGAIN = 0.5
 """Digits by which the peak must rise to be told again."""
@@ -36,8 +34,10 @@ class Move(msgspec.Struct, frozen=True, array_like=True, gc=False):
     position: int
     at_us: int
     digits: float
-    usual: tuple[float, float] = (0.0, 0.0)
-    """Where nine in ten points were expected before it."""
+    expected: float = 0.0
+    """What the series was expected to be."""
+    value: float = 0.0
+    """What it was."""
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -71,8 +71,8 @@ class Incident(msgspec.Struct, frozen=True, array_like=True):
 
 
 def joins_at(n_series: int) -> float:
-    """Digits at which a series joins: by chance one does so in every tenth incident, however many series there are."""
-    return 1.0 + math.log10(QUIET_POINTS * max(n_series, 1))
+    """Digits at which a series joins: by chance one does so in every thirtieth incident; of many series, those whose points are the rarest."""
+    return min(1.5 + math.log10(QUIET_POINTS * max(n_series, 1)), MOST)
 
 
 def is_over(incident: Incident, at_us: int) -> bool:
@@ -91,14 +91,13 @@ def opened(move: Move, every_us: float, before: tuple[Move, ...]) -> Incident:
     return found
 
 
-def is_away(incident: Incident, move: Move, value: float, every_us: float) -> bool:
-    """Whether a member's point that is nothing unusual any more is still far from where the series was."""
+def is_away(incident: Incident, move: Move, every_us: float) -> bool:
+    """Whether a member's point that is nothing unusual any more is still nearer to where the series went than to where it was."""
     member = next((m for m in incident.members if m.first.series == move.series), None)
     if member is None or not 0 <= move.at_us - incident.moved_us <= AWAY_POINTS * every_us:
         return False
-    low, high = member.first.usual
-    middle, half = (low + high) / 2.0, (high - low) / 2.0 * WIDER
-    return abs(value - middle) > half
+    before = member.first
+    return abs(move.value - before.expected) > abs(before.value - before.expected) / 2.0
 
 
 def with_away(incident: Incident, move: Move) -> Incident:

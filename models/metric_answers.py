@@ -59,7 +59,7 @@ def conclude(state: MetricState, met: Met, verdict: Verdict | None, settings: Me
         ]
     found += watch(state, met, digits, settings)
     if verdict is not None:
-        met.series.usual = (verdict.next_90[0], verdict.next_90[1])
+        met.series.expected = verdict.next
     if item.ends_session:
         found += close(state)
     elif item.wants_label and (running := changed(state)) is not None:
@@ -87,9 +87,9 @@ def watch(state: MetricState, met: Met, digits: float, settings: MetricSettings)
     if incident is not None and incidents.is_over(incident, item.timestamp_us):
         found.append(incidents.answer(incident, True))
         incident = state.incident = None
-    move = Move(item.name, item.position, item.timestamp_us, digits, series.usual)
+    move = Move(item.name, item.position, item.timestamp_us, digits, series.expected, met.value)
     if digits < incidents.CONTINUES:
-        if incident is not None and not met.reason and incidents.is_away(incident, move, met.value, pace.every_us):
+        if incident is not None and not met.reason and incidents.is_away(incident, move, pace.every_us):
             state.incident = incidents.with_away(incident, move)
         return found
     note_peak(state, move)

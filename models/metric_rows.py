@@ -86,7 +86,7 @@ class Tail(msgspec.Struct, array_like=True, frozen=True):
     counters: Counters
     pace: Pace
     alarm: Alarm
-    usual: tuple[float, float]
+    expected: float
     tail_from: int
     tail: bytes
 
@@ -193,7 +193,7 @@ def _head_of(state: MetricState) -> Head:
 
 
 def _tail_of(one: MetricSeries, tail_from: int, tail: bytes) -> Tail:
-    return Tail(one.reads, one.seen_at, one.counters, one.pace, one.alarm, one.usual, tail_from, tail)
+    return Tail(one.reads, one.seen_at, one.counters, one.pace, one.alarm, one.expected, tail_from, tail)
 
 
 def _series_of(slot: int, base: Base, tail: Tail, packed: bytes) -> MetricSeries:

@@ -46,8 +46,8 @@ class MetricSeries(msgspec.Struct, frozen=True, gc=False):
     counters: Counters = ()
     pace: Pace = Pace()
     alarm: Alarm = Alarm()
-    usual: tuple[float, float] = (0.0, 0.0)
-    """Where the next point lies nine times of ten."""
+    expected: float = 0.0
+    """The forecast of its next point."""
     tail_from: int = 0
     """Points the detector had read when its state was written."""
     tail: bytes = b""
@@ -67,7 +67,7 @@ class OpenSeries:
     counters: Counters
     pace: Pace
     alarm: Alarm
-    usual: tuple[float, float]
+    expected: float
     tail_from: int
     tail: bytes
     new: list[tuple[int, float]] = field(default_factory=list)
@@ -85,7 +85,7 @@ class OpenSeries:
             one.counters,
             one.pace,
             one.alarm,
-            one.usual,
+            one.expected,
             one.tail_from,
             one.tail,
         )
@@ -105,7 +105,7 @@ class OpenSeries:
             self.counters,
             self.pace,
             self.alarm,
-            self.usual,
+            self.expected,
             tail_from,
             tail,
         )
