@@ -116,7 +116,7 @@ def _below(edge: float, edges: Sequence[float], counts: Sequence[float]) -> floa
         if high <= edge:
             total += count
         elif low < edge:
-            total += count * (edge - low) / (high - low)
+            total += count * ((edge - low) / (high - low))
     return total
 
 
@@ -128,6 +128,6 @@ def quantile(edges: Sequence[float], counts: Sequence[float], share: float) -> f
     wanted, below = share * total, 0.0
     for low, high, count in zip(edges, edges[1:], counts, strict=False):
         if count and below + count >= wanted:
-            return low + (high - low) * max(wanted - below, 0.0) / count
+            return low + (high - low) * (max(wanted - below, 0.0) / count)  # a share first: widths are up to 2e300
         below += count
     return edges[-1]

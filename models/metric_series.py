@@ -8,7 +8,7 @@ Next: models/metric_rows.py
 
 import itertools
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -54,8 +54,7 @@ class MetricSeries(msgspec.Struct, frozen=True, gc=False):
     """What it has read since, POINT each."""
 
 
-@dataclass(slots=True)
-class OpenSeries:
+class OpenSeries(msgspec.Struct):
     """One series within a step; made from a MetricSeries, and one again at its end."""
 
     slot: int
@@ -70,7 +69,7 @@ class OpenSeries:
     expected: float
     tail_from: int
     tail: bytes
-    new: list[tuple[int, float]] = field(default_factory=list)
+    new: list[tuple[int, float]] = []
     """What the detector reads in this step."""
 
     @classmethod

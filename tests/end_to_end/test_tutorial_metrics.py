@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ def test_the_commands_of_the_metrics_tutorial_show_one_incident_in_its_order(tmp
     text = (ROOT / "docs" / "tutorial-metrics.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
     assert len(blocks) == 5
-    python = f'"{sys.executable}"'
+    python = shlex.quote(sys.executable)
     environ = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -30,7 +31,7 @@ def test_the_commands_of_the_metrics_tutorial_show_one_incident_in_its_order(tmp
     }
 
     def bash(script: str) -> str:
-        script = script.replace(".venv/bin/strata", f"{python} -m deploy.cli").replace(".venv/bin/python", python)
+        script = re.sub(r"\.venv/bin/(python|strata)\b", lambda m: python + (" -m deploy.cli" if m[1] == "strata" else ""), script)
         done = subprocess.run(["bash", "-ec", script], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
         return done.stdout
