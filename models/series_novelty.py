@@ -23,6 +23,9 @@ SPREAD_SCALES = np.array([8.0, 16.0])
 SPREAD_FINEST = 16.0
 WARM_UP = 50
 """Points before anything can be news."""
+WIDENING, FADING = 3.0, 1e-5
+"""One point widens the range by at most so many times its width: a glitch of a million must not make all that follows look alike.
+An end that is not touched comes in by this part of the width a point, half in 70,000."""
 STILL = 1e-8
 """Mean change, in units of the first WARM_UP points', that counts as none."""
 
@@ -36,7 +39,7 @@ def look_at_levels(s, x):
         for k in range(len(SCALES)):
             s.level_news[k] = 1.0
         return 0.0
-    s.high, s.low = max(s.high, x), min(s.low, x)
+    widen(s, x)
     width = s.high - s.low
     if width <= 0.0:
         return 0.0
@@ -45,6 +48,16 @@ def look_at_levels(s, x):
     if gap > width / FINEST:
         s.n_levels = remember(s.levels, s.n_levels, x)
     return digits
+
+
+@compiled
+def widen(s, x):
+    high, low, width = x, x, s.high - s.low
+    fading = 0.0
+    if s.points > WARM_UP and width > 0.0:
+        high, low = min(x, s.high + WIDENING * width), max(x, s.low - WIDENING * width)
+        fading = width * FADING
+    s.high, s.low = max(s.high - fading, high), min(s.low + fading, low)
 
 
 @compiled
