@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from models.false_alarms import MOST, score_of
+from models.false_alarms import LEAST, MOST, score_of
 from models.steps import Answer
 
 QUIET_POINTS = 12
@@ -21,7 +21,7 @@ QUIET_POINTS = 12
 CONTINUES = 2.0
 """Digits of a point that keeps an incident of its series open."""
 AWAY_POINTS = 100
-"""Points away from where a series was that keep an incident open, after the last unusual one."""
+"""Points away from where a series was that keep an incident open, after the last one that could have opened it."""
 MAX_MEMBERS, MAX_MOVES = 50, 16
 TOLD_AGAIN = 0.5
 """Digits by which the peak must rise to be told again."""
@@ -57,7 +57,7 @@ class Incident(msgspec.Struct, frozen=True, array_like=True):
     hold_us: int
     """So long it stays open without one."""
     moved_us: int
-    """When the last unusual one was."""
+    """When the last one was that could have opened it."""
     told: float = 0.0
     """Digits of the peak when it was told last."""
 
@@ -115,7 +115,9 @@ def with_move(incident: Incident, move: Move, every_us: float) -> Incident:
     elif move.digits > members[at].peak.digits:
         members[at] = Member(members[at].first, move)
     last = move if move.at_us >= incident.last.at_us else msgspec.structs.replace(move, at_us=incident.last.at_us)
-    hold_us, moved_us = max(incident.hold_us, int(QUIET_POINTS * every_us)), max(incident.moved_us, move.at_us)
+    hold_us, moved_us = max(incident.hold_us, int(QUIET_POINTS * every_us)), incident.moved_us
+    if move.digits >= LEAST:
+        moved_us = max(moved_us, move.at_us)
     return Incident(tuple(members), last, hold_us, moved_us, incident.told)
 
 
