@@ -1,13 +1,16 @@
 """Sessions of many rows: only what changed is written, all of it comes back, and memory is bounded by what sessions weigh."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from rocksdict import Options, Rdict
 
 from models.metric_model import MetricModel
 from models.null import NullModel
 from models.steps import Item, Work
+from streams import changelog
 from streams.inference import Inference
 from streams.session import SessionState
 from streams.sessions import Session, Sessions
@@ -104,3 +107,16 @@ async def test_a_model_of_one_row_is_stored_as_before(monkeypatch: pytest.Monkey
     await here.store([one])
     assert list(table.rows) == [b"a"]
     assert sessions("tokens").load(0, ["a"])["a"].model_state == 7
+
+
+def test_the_rows_under_a_session_are_its_own_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a database as a table's partition has: neighbours whose ids begin alike, and rows of any bytes."""
+    database = Rdict(str(tmp_path / "db"), Options(raw_mode=True))
+    names = [slot.to_bytes(4, "big") + kind for slot in (0, 1, 255, 256, 2**32 - 1) for kind in (b"b", b"t")]
+    rows = {b"s" + end: end for end in (b"", b"\1", b"x", b"\xff")} | {b"s\0" + n: n for n in names} | {b"sx\0" + n: b"?" for n in names}
+    changelog.write(database, rows.items(), 7)
+    monkeypatch.setattr("streams.changelog._database", lambda table, partition: database)
+    assert changelog.rows_under(None, 0, b"s\0") == {n: n for n in names}  # type: ignore[arg-type]
+    assert changelog.rows_under(None, 0, b"t\0") == {}  # type: ignore[arg-type]
+    assert {key for key, _ in changelog.rows(None, 0)} == rows.keys()  # type: ignore[arg-type]
+    database.close()
