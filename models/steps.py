@@ -11,6 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
+from models.learnable import Lesson
+
 
 class Accumulated(msgspec.Struct, frozen=True, gc=False):
     """metrics: what a point's value was counted over, where it was; a gauge has none."""
@@ -35,9 +37,9 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     timestamp_us: int
     """Event time, microseconds since the epoch."""
     speaker: str = ""
-    """chat: who speaks; else empty."""
+    """chat: who speaks; logs: who wrote the line, and whether it has a header (log_traces.py); else empty."""
     name: str = ""
-    """metrics: the series (name and sorted attributes); else empty."""
+    """metrics: the series (name and sorted attributes); logs: `source:severity` of the header; else empty."""
     value: float = 0.0
     """metrics: the point; else 0."""
     accumulated: Accumulated | None = None
@@ -60,6 +62,8 @@ class Work:
     state: Any
     """What the model returned last time; None for a new session."""
     items: Sequence[Item]
+    knowledge: Any = None
+    """What the session's tenant has taught so far (models/learnable.py); None: what was shipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +146,15 @@ class StepResult:
     """Time of the trunk for the whole step this session shared."""
     update_ms: float = 0.0
     """Time of the hierarchy and heads for this session."""
+    lessons: tuple[Lesson, ...] = ()
+    """What a model that learns while it streams may learn from these items; in order, for its learner."""
 
 
 class SessionModel(Protocol):
     """What streams/inference.py needs of a model of any modality."""
 
-    version: str
+    @property
+    def version(self) -> str: ...
 
     def step(self, works: Sequence[Work]) -> list[StepResult]:
         """One StepResult per Work, in order. Never raises for one session's data: see StepResult.error."""

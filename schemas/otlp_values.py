@@ -1,6 +1,6 @@
 """Values and attributes of OTLP as text, and which session a resource is.
 
-Knows AnyValue and KeyValue; leaves lines to otlp.py and points to otlp_metrics.py.
+Knows AnyValue and KeyValue; leaves lines to otlp_logs.py and points to otlp_metrics.py.
 """
 
 import json

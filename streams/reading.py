@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from aiokafka.partitioner import murmur2
 
-from schemas import accumulation, trace
+from schemas import accumulation, otlp_logs, trace
 from schemas import origin as origins
 from schemas.codec import OTLP_CONTENT_TYPE, Codec, encoder
 from schemas.errors import CodecError, FieldError, MissingSessionError, RecordTooLargeError, StrataError
@@ -127,9 +127,11 @@ class Reader:
             if isinstance(event, Skipped):
                 skipped.append(event)
                 continue
-            more = list[Header]()
+            more, own = list[Header](), kept
             if isinstance(event, OtlpPoint):
                 event, more = otlp_points.finished(event, record.timestamp)
+            elif traced := otlp_logs.headers_of(event.metadata):
+                own = [*(h for h in kept if h[0] not in ("traceparent", "tracestate")), *traced]
             value = self._encode(event)
             size += len(value) + each + sum(len(text or b"") for _, text in more)
             if size > MAX_SPLIT_BYTES or index == origins.STEP:
@@ -139,7 +141,7 @@ class Reader:
                 )
             origin = origins.write(Origin(batch.partition, record.offset, record.timestamp, index))
             forwards.append(
-                Forward(self.partition_of(event.session_id), event.session_id.encode(), value, [*kept, origin, *more], record.timestamp)
+                Forward(self.partition_of(event.session_id), event.session_id.encode(), value, [*own, origin, *more], record.timestamp)
             )
         decoded.forwards += forwards
         if skipped:

@@ -14,6 +14,8 @@ from schemas.trace import Header, TraceContext
 from streams.config import StreamConfig
 from streams.sampling import is_sampled
 
+MAX_TENANT_CHARS = 64
+
 
 class PositionError(RecordError):
     """A record whose explicit position was already read: repeated, or late after a gap."""
@@ -65,6 +67,10 @@ class SessionState(msgspec.Struct, frozen=True):
     source_partition: int = -1
     """Partition and offset of the last record, for events that no record causes."""
     source_offset: int = -1
+    tenant: str = ""
+    """Whose session it is, as its first line says; empty for nobody's in particular."""
+    version: str = ""
+    """The learned version that judged its last line; empty for the shipped one."""
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
@@ -184,6 +190,8 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
         answers=state.answers,
         source_partition=place.partition,
         source_offset=place.offset,
+        tenant=contents.metadata.get("tenant", "")[:MAX_TENANT_CHARS] if first else state.tenant,
+        version=state.version,
     )
     return new, Accepted(item, contents.shown, contents.metadata, tuple(notices) if notices else (), performance_due)
 
