@@ -7,7 +7,7 @@ Next: models/series_state.py
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def _code_folder() -> Path | None:
     for source in sorted(here.glob("series*.py")):
         digest.update(source.read_bytes())
     name = f"series-{digest.hexdigest()[:16]}"
-    for parent in (here / "__pycache__", Path.home() / ".cache" / "strata"):
+    for parent in _places(here):
         try:
             (parent / name).mkdir(parents=True, exist_ok=True)
         except OSError:
@@ -32,6 +32,14 @@ def _code_folder() -> Path | None:
         if os.access(parent / name, os.W_OK):
             return parent / name
     return None
+
+
+def _places(here: Path) -> Iterator[Path]:
+    yield here / "__pycache__"
+    try:
+        yield Path.home() / ".cache" / "strata"
+    except RuntimeError:  # a user without a home
+        return
 
 
 _FOLDER = _code_folder()

@@ -15,7 +15,7 @@ import numpy as np
 
 from models.series_compile import compiled
 
-SCALES = np.array([16.0, 24.0, 32.0, 48.0, 64.0])
+SCALES = np.array([24.0, 28.0, 32.0, 36.0, 40.0])
 """Parts of the range: news is a value that lies farther than one of them from all that was seen."""
 FINEST = 96.0
 """Values closer than this part of the range are the same one."""

@@ -36,8 +36,9 @@ def evidence_of(views, weights, rest):
     """The evidence of a series' points from its views, with other weights and another rest than the shipped ones."""
     evidence, worst, worst_at = np.zeros(len(views)), 0.0, 0
     for n in range(len(views)):
-        w = views[n] * weights
-        said = max(w[0] + w[1] + w[2], max(w[3], w[4]))
+        said = 0.0
+        for k in range(views.shape[1]):
+            said += views[n, k] * weights[k]
         held = worst * max(0.0, 1.0 - (n - worst_at) / max(rest * n, SHORTEST_REST))
         if said >= held:
             worst, worst_at = said, n
@@ -77,7 +78,7 @@ def view_rows(views: Sequence[np.ndarray], at: Sequence[Places]) -> Iterator[str
 def setting_rows(views: Sequence[np.ndarray], at: Sequence[Places]) -> Iterator[str]:
     """The threshold, which views, their weight and the rest, all chosen on the other categories."""
     keeps = [np.array(keep, float) for keep in itertools.product((0, 1), repeat=len(SHIPPED)) if keep[0]]
-    settings = list(itertools.product(keeps, (0.15, 0.25, 0.35), (0.03, 0.05, 0.08, 0.12)))
+    settings = list(itertools.product(keeps, (0.1, 0.125, 0.15, 0.2), (0.05, 0.08, 0.12)))
     candidates = [corpus_of(views, np.array([1, 1, w, w, w]) * keep, rest) for keep, w, rest in settings]
     found = [judge_choice(candidates, at, profile) for profile in PROFILES.values()]
     yield f"threshold and settings ({len(settings)} of them) from the other categories: {' / '.join(f'{f:.1f}' for f in found)}"

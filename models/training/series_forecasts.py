@@ -57,7 +57,8 @@ def hour_figures(series: LabelledSeries, verdicts: np.ndarray) -> dict[str, floa
     times = series.times_us
     truth, n_truth = hour_means(series, times)
     day_ago, n_ago = hour_means(series, times - DAY_US)
-    judged = (n_truth > 0) & (n_ago > 0) & (times + HOUR_US <= times[-1]) & (np.arange(len(times)) >= FIRST)
+    whole = (times - DAY_US >= times[0]) & (times + HOUR_US <= times[-1])
+    judged = (n_truth > 0) & (n_ago > 0) & whole & (np.arange(len(times)) >= FIRST)
     unit = np.abs(truth - day_ago)[judged].mean()
     forecasts = {"ours": verdicts["hour"], "smoothing": smoothed(series.values, SMOOTHING), "last": series.values}
     fits = unit > 1e-9 * np.abs(truth).max()  # sums of a series that repeats itself exactly differ by rounding

@@ -74,7 +74,7 @@ def test_change_of_a_constant_series_is_an_anomaly() -> None:
 def test_a_series_that_stands_still_for_the_first_time_is_unusual() -> None:
     found = verdicts(noisy(2000) + [50.0] * 150)
     still = found[2000:]
-    assert still["score"].max() > 0.998
+    assert still["score"].max() >= UNUSUAL
     assert VIEWS[still["view"][still["score"].argmax()]] in ("quiet", "spread")
 
 
@@ -157,7 +157,7 @@ def test_of_two_clocks_the_one_ahead_is_learned() -> None:
     found = verdicts(values, rows, times)
     assert rows["points"][0] == 600
     assert (found["late"] == np.arange(1200) % 2).all()
-    assert (found["score"] >= UNUSUAL).sum() <= 6
+    assert (found["score"] >= UNUSUAL).mean() < 0.01
 
 
 def test_a_clock_that_was_set_back_is_believed_after_a_while() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models import series_compile
 from models.series import STATE, SeriesStateError, new_rows, pack_many, read_many, unpack_many
 
 STEP_US = 300_000_000
@@ -130,3 +131,22 @@ def test_a_thousand_series_are_read_at_more_than_fifty_thousand_points_a_second(
         if n:  # the first call compiles
             best = max(best, 1000 / (time.process_time() - start))
     assert best > 50_000
+
+
+def test_code_is_kept_under_a_name_of_its_sources_and_compiled_anew_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = series_compile._code_folder()
+    assert folder is not None
+    assert folder.name.startswith("series-")
+    monkeypatch.setattr(Path, "read_bytes", lambda self: b"other sources")
+    other = series_compile._code_folder()
+    assert other is not None
+    assert other.name != folder.name
+    other.rmdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(series_compile, "_FOLDER", series_compile._code_folder())
+    assert series_compile._FOLDER is None
+    assert series_compile.compiled(abs_plus_one)(-2.0) == 3.0
+
+
+def abs_plus_one(x):  # type: ignore[no-untyped-def]
+    return abs(x) + 1.0
