@@ -23,7 +23,7 @@ def test_the_commands_of_the_metrics_tutorial_show_one_incident_in_its_order(tmp
     python = shlex.quote(sys.executable)
     environ = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
         "STRATA_DATA_DIR": str(tmp_path / "data"),
         "STRATA_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}",
         "STRATA_CLICKHOUSE_HTTP_PORT": str(free_port()),
