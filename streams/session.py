@@ -42,6 +42,8 @@ class OpenAnswer(msgspec.Struct, frozen=True, array_like=True):
 
     start: int
     revision: int
+    named: int = -1
+    """Of a whole session: its end when the answer was first given, which names all its revisions."""
 
 
 class SessionState(msgspec.Struct, frozen=True):
