@@ -60,9 +60,24 @@ class SinkConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """`strata evaluate`."""
+    """What an evaluation must hold."""
 
     thresholds: dict[str, str] = field(default_factory=dict)
-    """`question.column` -> what its values must be, such as `>= 0.8 when judged >= 100`; else the exit status is 3."""
+    """`question.column` -> what its values must be, such as `>= 0.8 when judged >= 100`; else `strata evaluate` ends with exit status 3."""
     webhook: str = ""
-    """Where `--alert` posts crossed thresholds as JSON, beside topic `alerts`."""
+    """URL that `strata evaluate --alert` posts crossed thresholds to as JSON, beside topic `alerts`."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """`strata evaluate`: where it asks, and what must hold."""
+
+    kafka_bootstrap: str = "127.0.0.1:9092"
+    topic_prefix: str = ""
+    clickhouse_dsn: str = "chdb://"
+    clickhouse_http_host: str = "127.0.0.1"
+    clickhouse_http_port: int = 8123
+    clickhouse_http_user: str = ""
+    clickhouse_http_password: str = ""
+    data_dir: Path = Path(".strata")
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

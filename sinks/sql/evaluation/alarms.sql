@@ -1,5 +1,6 @@
 -- Which alarm of drift would have told of a loss of accuracy, how soon, and how often for nothing?
 -- Title: Alarms of drift
+-- Place: Drift 3
 -- Default: by = day
 -- Columns:
 --   modality: tokens, logs, chat or metrics

@@ -1,5 +1,6 @@
 -- Are answers and inputs distributed as they were?
 -- Title: Drift
+-- Place: Drift 1
 -- Columns:
 --   modality: tokens, logs, chat or metrics
 --   task: task of the answers; empty for inputs

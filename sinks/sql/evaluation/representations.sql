@@ -1,5 +1,6 @@
 -- Have the representations of text moved?
 -- Title: Drift of representations
+-- Place: Drift 2
 -- Columns:
 --   modality: tokens, logs, chat or metrics
 --   state_type: token, sentence, paragraph, topic or document
