@@ -53,7 +53,7 @@ class SinkConfig:
     sink_session_timeout_ms: int = 10_000
     """How long the broker waits for a lost writer."""
     rollup_every_s: float = 10.0
-    """How often hours that have changed are summed up for `strata evaluate` and the console, seconds; at least 20 times as long as it took. 0 never."""
+    """How often hours that have changed are summed up for `strata evaluate` and the console, seconds; or 8 times as long as it took, up to a minute. 0 never."""
     retention_days: dict[str, int] = field(default_factory=dict)
     """Table -> days after which its rows are dropped, by event time; `hourly` stands for all that is summed up, 0 for ever. What is not named stays as it is: kept for ever, unless you altered it."""
 

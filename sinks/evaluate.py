@@ -79,6 +79,13 @@ def ask_all(client: questions.Client, names: Sequence[str], given: Mapping[str, 
     return found
 
 
+def ask_over_time(client: questions.Client, answers: Sequence[Answered], given: Mapping[str, Any]) -> list[Answered]:
+    """What the page draws over time: by hour, or by day where there are more than two weeks."""
+    hours = [row[end] for a in answers if a.asked.name == "inventory" for row in a.rows for end in ("first", "last")]
+    by = "hour" if not hours or max(hours) - min(hours) < timedelta(days=14) else "day"
+    return ask_all(client, [a.asked.name for a in answers if a.asked.name in report.SERIES], {**given, "by": by})
+
+
 def wait_until_summed(client: Any, wait_s: float) -> int:
     """Wait until the writer has summed up what is there; returns how many hours are still due."""
     deadline = time.monotonic() + wait_s
@@ -186,11 +193,14 @@ def run(flags: argparse.Namespace, config: EvaluateConfig, now: datetime) -> int
         client = reader(config)
         client.rows("SELECT 1")
     except UnavailableError as problem:
-        raise UnavailableError(f"no ClickHouse answers at {place(config)}; start it with `strata up`, or name it with --clickhouse") from problem
+        raise UnavailableError(
+            f"no ClickHouse answers at {place(config)}; start it with `strata up`, or name it with --clickhouse"
+        ) from problem
     try:
         due = wait_until_summed(client, flags.wait)
         answers = ask_all(client, flags.question, given)
         by_name = {a.asked.name: a for a in answers}
+        over_time = ask_over_time(client, answers, given) if flags.html else []
         further = [t.asked.name for t in thresholds if t.asked.name not in by_name]
         by_name |= {a.asked.name: a for a in (ask_all(client, list(dict.fromkeys(further)), given) if further else [])}
     finally:
@@ -201,7 +211,7 @@ def run(flags: argparse.Namespace, config: EvaluateConfig, now: datetime) -> int
     else:
         show(answers, bool(flags.question), console)
     if flags.html:
-        flags.html.write_text(report.page(answers, crossed, given, now), encoding="utf-8")
+        flags.html.write_text(report.page(answers, over_time, crossed, given, now), encoding="utf-8")
         print(f"report: {flags.html}", file=sys.stderr)
     told = [f"{due} hours have rows that are not summed up yet: the newest answers are not counted in"] if due else []
     for line in [*told, *hints(answers)]:
