@@ -154,9 +154,11 @@ def _build(database: Database, rollups: Sequence[Rollup], group: Sequence[Due], 
 
 
 def _hours_labelled(database: Database, label_hours: set[datetime]) -> set[datetime]:
+    """Hours of the answers of sessions with such labels, and of their first records."""
+    sessions = "session_id IN (SELECT session_id FROM labels WHERE toStartOfHour(timestamp) IN {hours:Array(DateTime('UTC'))})"
     asked = (
-        "SELECT DISTINCT toStartOfHour(timestamp) FROM predictions WHERE session_id IN "
-        "(SELECT session_id FROM labels WHERE toStartOfHour(timestamp) IN {hours:Array(DateTime('UTC'))})"
+        f"SELECT toStartOfHour(timestamp) AS hour FROM predictions WHERE {sessions} GROUP BY hour "
+        f"UNION DISTINCT SELECT toStartOfHour(min(timestamp)) AS hour FROM input_stream WHERE {sessions} GROUP BY session_id, modality"
     )
     return {_utc(hour) for (hour,) in database.rows(asked, {"hours": _texts(label_hours)})}
 
