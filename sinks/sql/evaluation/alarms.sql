@@ -71,7 +71,7 @@ FROM
                                 FROM (SELECT *, if({reference:String} = '', hour < cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version = {reference:String}) AS is_old, if({reference:String} = '', hour >= cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version != {reference:String} AND ({model_version:String} = '' OR model_version = {model_version:String})) AS is_new FROM (SELECT hour, model_version, modality, task, feature, bin, category, n FROM hourly_features WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String}) AND ({task:String} = '' OR task = {task:String})
                 UNION ALL
                 SELECT hour, model_version, modality, '' AS task, feature, bin, category, n FROM hourly_inputs WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String})))
-                                WHERE is_old OR is_new
+                                WHERE is_old OR (is_new AND has(all_windows, intDiv(toUInt64(toUnixTimestamp(hour)), step) * step))
                                 GROUP BY modality, task, feature, window, coarse, category
                             )
                             GROUP BY modality, task, feature, coarse, category
