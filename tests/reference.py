@@ -16,7 +16,7 @@ from deploy.config import DeployConfig
 from schemas.codec import schema_text
 from schemas.settings import variable
 from schemas.topics import TOPICS
-from sinks.config import SinkConfig
+from sinks.config import EvaluateConfig, SinkConfig
 from streams.config import StreamConfig
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -40,6 +40,20 @@ the nearest is always named. A label of the default set (`Weather`) is one that 
 `STRATA_TOPICS_LABELS="billing,outage,other"`, `STRATA_TOPICS_DESCRIPTIONS='{"billing": "invoices, payments, refunds"}'`, `STRATA_TOPICS_EXAMPLES='{"outage": ["the site is down"]}'`.
 
 A `model_version` ends in `+topics-` and eight digits where labels, descriptions or examples are not the default ones, so that answers of different sets are not counted together.
+""",
+    "evaluation": """\
+```toml
+[evaluation]
+webhook = "https://alerts.example.org/strata"
+
+[evaluation.thresholds]
+"quality.accuracy_high" = ">= 0.8 when judged >= 100 and task = topic"
+"latency.p99_ms" = "<= 200"
+"drift.is_alarm" = "= 0"
+```
+
+`strata evaluate` then ends with exit status 3 when a row of the question has another value; an end of an interval (`accuracy_high`) makes sure that chance alone does not cross it. In the environment:
+`STRATA_EVALUATION_THRESHOLDS='{"latency.p99_ms": "<= 200"}'`.
 """,
 }
 """Section -> what is said below its table."""
@@ -78,7 +92,7 @@ def settings() -> str:
         "Made by `python -m tests.reference`.",
     ]
     seen: dict[str, tuple[str, str, str, str]] = {}
-    for cls in (StreamConfig, SinkConfig, DeployConfig):
+    for cls in (StreamConfig, SinkConfig, EvaluateConfig, DeployConfig):
         for row in rows(cls):
             if row[1] not in seen or not seen[row[1]][3]:
                 seen[row[1]] = row
@@ -91,7 +105,11 @@ def settings() -> str:
 
 def topics() -> str:
     """The page of all topics and their records' fields."""
-    lines = ["# Topics and records", "", "Key: the session id. The `.avsc` files in schemas/avro are the authority. Made by `python -m tests.reference`."]
+    lines = [
+        "# Topics and records",
+        "",
+        "Key: the session id. The `.avsc` files in schemas/avro are the authority. Made by `python -m tests.reference`.",
+    ]
     for topic in TOPICS:
         if topic.record is None:
             continue
