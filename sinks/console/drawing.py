@@ -40,6 +40,19 @@ class Band:
     """Pixels; deeper layers are thicker."""
     shapes: list[Shape] = field(default_factory=list)
     y: int = 0
+    path: str = ""
+    """In a view box 1000 wide and 10 high, in place of shapes that are all alike."""
+
+
+def ticks(count: int) -> str:
+    """A tick for each item, until they run together."""
+    shown = min(max(count, 1), 400)
+    width = 1000 / shown
+    return (
+        "".join(f"M{n * width:.1f} 0h{width * 0.7:.1f}v10h-{width * 0.7:.1f}z" for n in range(shown))
+        if count <= 400
+        else "M0 0h1000v10h-1000z"
+    )
 
 
 def hue(label: str | None) -> int:
@@ -76,12 +89,14 @@ def _text(view: View) -> list[Band]:
         return round(100 * (position - view.first) / span, 3)
 
     surface = Band("turn" if view.modality == "chat" else "token", 12)
+    chat = view.modality == "chat"
+    if not chat:  # ticks of one colour are one path
+        surface.path = ticks(len(view.items))
     step = max(1, -(-len(view.items) // MOST_SHAPES))
-    for n in range(0, len(view.items), step):
+    for n in range(0, len(view.items), step) if chat else ():
         item = view.items[n]
         at = int(item["position"])
-        speaker = item["metadata"].get("speaker", "")
-        kind = f"speaker s{hue(speaker) % 4}" if speaker else "item"
+        kind = f"speaker s{hue(item['metadata'].get('speaker', '')) % 4}"
         surface.shapes.append(Shape(x(at), round(100 * step / span, 3), kind, f"{at}: {item['text'][:60]}", "", f"item-{at}"))
     made = [surface]
     for level, height in (("sentence", 13), ("paragraph", 15), ("topic", 22)):

@@ -24,6 +24,7 @@ KEPT = {"sentence": 400, "paragraph": 200, "topic": 80, "items": 400, "tail": 40
 """What a session's drawing holds of each, the newest; older ones are only counted."""
 LATE_ITEMS = 3
 """A boundary decided so many items after its place was a second look."""
+KEPT_OFFSETS = 1000
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Layers:
     starts: dict[str, dict[int, float]] = field(default_factory=lambda: {level: {} for level in LEVELS})
     """Level -> position of a segment's first item -> confidence."""
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LEVELS, 0))
+    offsets: dict[int, int] = field(default_factory=dict)
+    """Kafka's offset of the last items -> position: tells which item decided an event, however late it comes here."""
     seen: dict[tuple[str, int], None] = field(default_factory=dict)
     """(level, text offset) of the last boundaries: two may have one position, where a piece holds a boundary inside."""
     late: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=40))
@@ -112,6 +115,8 @@ def read(layers: Layers, record: InputRead) -> bool:
     if record.token_position < layers.reached:
         return False
     layers.reached = record.token_position + 1
+    layers.offsets[record.kafka_offset] = record.token_position
+    _forget(layers.offsets, KEPT_OFFSETS)
     text = record.token_text
     if layers.modality == "metrics":
         name = record.metadata.get("name", "")
@@ -154,7 +159,7 @@ def found(layers: Layers, record: BoundaryFound) -> list[Happening]:
     layers.counts[level] += 1
     if len(starts) > KEPT[level]:
         del starts[min(starts)]
-    late = layers.reached - 1 - position
+    late = layers.offsets.get(record.kafka_offset, position) - position
     told = f"{record.confidence:.0%} by {record.detected_by}"
     if late >= LATE_ITEMS and layers.modality != "chat":
         layers.late.append((position, late))

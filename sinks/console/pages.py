@@ -3,6 +3,7 @@
 Knows paths, templates and what each needs; leaves looks to templates/ and static/. Every value is escaped by the templates.
 """
 
+import asyncio
 import json
 import math
 import time
@@ -122,14 +123,14 @@ async def list_sessions(
 async def one_session(request: Request, caller: Viewer, session_id: str) -> Response:
     """The whole tree of one session."""
     tables = request.app.state.parts.tables
-    views = await sessions.load(tables, session_id)
+    views, labels, traced = await asyncio.gather(
+        sessions.load(tables, session_id), tables.ask(sessions.LABELS, id=session_id), tables.ask(sessions.TRACED, id=session_id)
+    )
     if not views:
         live_now = request.app.state.parts.board.snapshot_of(session_id)
         if not live_now:
             return page(request, "problem.html", 404, title="No such session", status_code=404, here="sessions",
                         detail=f"Nothing is stored under {session_id[:200]!r}.")  # fmt: skip
-    labels = await tables.ask(sessions.LABELS, id=session_id)
-    traced = await tables.ask(sessions.TRACED, id=session_id)
     return page(request, "session.html", here="sessions", session_id=session_id, views=views, labels=labels, traced=traced)
 
 
@@ -143,8 +144,7 @@ async def list_traces(
 ) -> Response:
     """Traces of records, and how long each stage takes."""
     tables = request.app.state.parts.tables
-    found = await traces.find(tables, session.strip(), minutes, 0.0, order)
-    stages = await traces.stages(tables, minutes)
+    found, stages = await asyncio.gather(traces.find(tables, session.strip(), minutes, 0.0, order), traces.stages(tables, minutes))
     return page(request, "traces.html", here="traces", found=found, stages=stages, session=session, minutes=minutes, order=order)
 
 

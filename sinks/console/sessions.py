@@ -5,6 +5,7 @@ rows is pure.
 Next: sinks/console/pages.py
 """
 
+import asyncio
 import itertools
 import json
 from collections import defaultdict
@@ -135,8 +136,9 @@ async def find(tables: Tables, search: str = "", modality: str = "", limit: int 
     if not found:
         return []
     ids = list({r["session_id"] for r in found})
-    said = {(r["session_id"], r["modality"]): r for r in await tables.ask(OF_SESSIONS, ids=ids)}
-    failed = {(r["session_id"], r["modality"]): r["failures"] for r in await tables.ask(FAILED, ids=ids)}
+    answers, failures = await asyncio.gather(tables.ask(OF_SESSIONS, ids=ids), tables.ask(FAILED, ids=ids))
+    said = {(r["session_id"], r["modality"]): r for r in answers}
+    failed = {(r["session_id"], r["modality"]): r["failures"] for r in failures}
     nothing: Row = {"anomalies": 0, "document": None, "p95": None}
     for row in found:
         key = (row["session_id"], row["modality"])
@@ -147,17 +149,17 @@ async def find(tables: Tables, search: str = "", modality: str = "", limit: int 
 
 async def load(tables: Tables, session_id: str) -> list[View]:
     """The session in each modality it has; empty when nothing is stored under this id."""
-    items = await tables.ask(ITEMS, id=session_id, most=MOST_ITEMS)
-    failures = await tables.ask(FAILURES, id=session_id)
+    asked = {
+        "items": tables.ask(ITEMS, id=session_id, most=MOST_ITEMS),
+        "failures": tables.ask(FAILURES, id=session_id),
+        "boundaries": tables.ask(BOUNDARIES, id=session_id),
+        "predictions": tables.ask(PREDICTIONS, id=session_id, most=40_000),
+        "states": tables.ask(STATES, id=session_id),
+    }
+    rows = dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+    items, failures = rows["items"], rows["failures"]
     if not items and not failures:
         return []
-    rows = {
-        "items": items,
-        "failures": failures,
-        "boundaries": await tables.ask(BOUNDARIES, id=session_id),
-        "predictions": await tables.ask(PREDICTIONS, id=session_id, most=40_000),
-        "states": await tables.ask(STATES, id=session_id),
-    }
     modalities = sorted({r["modality"] for r in (*items, *failures)})
     return [build(session_id, m, {name: [r for r in some if r["modality"] == m] for name, some in rows.items()}) for m in modalities]
 

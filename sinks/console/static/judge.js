@@ -1,5 +1,5 @@
-// Thumbs and corrections: 👍 writes the label that was predicted as the truth, 👎 asks for the right one and writes that.
-// A 👎 alone writes task `feedback`, value 0, so that what is known to be wrong is kept even without a correction.
+// Thumbs and corrections: up writes the label that was predicted as the truth, down asks for the right one and writes that.
+// Down alone writes task `feedback`, value 0, so that what is known to be wrong is kept even without a correction.
 import { element, say, send } from "./page.js";
 
 document.addEventListener("click", async (event) => {

@@ -121,6 +121,9 @@ function numbers() {
   set("g-worker", grouped(g.lag.worker), g.lag.worker > 500 ? "bad" : "good");
   set("g-writer", grouped(g.lag.writer), g.lag.writer > 2000 ? "bad" : "good");
   set("g-failures", grouped(g.failures), g.failures ? "bad" : "good");
+  const kinds = {};
+  for (const [key] of state.live) { const m = key.slice(0, key.indexOf("/")); kinds[m] = (kinds[m] || 0) + 1; }
+  set("g-kinds", Object.entries(kinds).map(([m, n]) => `${n} ${NAMES[m]}`).join(", "));
   document.getElementById("g-skipped").hidden = !g.skipped;
   if (g.skipped) set("g-skipped", `${grouped(g.skipped)} records jumped over: the console was too far behind`);
 }

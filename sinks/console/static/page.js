@@ -22,6 +22,14 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+export function icon(name) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", "svg"), use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  made.setAttribute("class", "thumb"); made.setAttribute("viewBox", "0 0 20 20"); made.setAttribute("aria-hidden", "true");
+  use.setAttribute("href", `/static/icon.svg#${name}`);
+  made.append(use);
+  return made;
+}
+
 export const data = (id) => JSON.parse(document.getElementById(id).textContent);
 export const sessionUrl = (id) => `/sessions/${encodeURIComponent(id)}`;
 export const grouped = (n) => (n === null || n === undefined ? "–" : Number(n).toLocaleString("en", { maximumFractionDigits: 1 }));

@@ -1,5 +1,5 @@
 // Try it: what is typed goes to the input topics, and the session's own live view draws it while it is read.
-import { data, element, percent, say, send, sessionUrl, grouped } from "./page.js";
+import { data, element, icon, percent, say, send, sessionUrl, grouped } from "./page.js";
 import { draw, hue } from "./strata.js";
 
 const UNITS = { tokens: "pieces", chat: "turns", logs: "lines", metrics: "points" };
@@ -70,7 +70,7 @@ function answer(key, task, start, end, label, confidence, final, changes, predic
   const chip = element("span", { class: `chip h${hue(label)}` }, label);
   const words = `${percent(confidence)}${final ? "" : ", so far"}${changes ? `, corrected ${changes}×` : ""}`;
   const judge = form.dataset.can && prediction ? element("span", { class: "judge", "data-session": session.id, "data-task": task, "data-prediction": prediction, "data-position": start, "data-end": end, "data-label": label },
-    element("button", { type: "button", class: "right", "aria-pressed": "false", "aria-label": `${label} is right` }, "👍"), element("button", { type: "button", class: "wrong", "aria-pressed": "false", "aria-label": `${label} is wrong` }, "👎")) : null;
+    element("button", { type: "button", class: "right", "aria-pressed": "false", "aria-label": `${label} is right` }, icon("right")), element("button", { type: "button", class: "wrong", "aria-pressed": "false", "aria-label": `${label} is wrong` }, icon("wrong"))) : null;
   const row = element("div", { class: "answer" }, chip, element("span", { class: "of grow" }, `${words} · ${about ?? `${start}–${end - 1}`}`), judge);
   if (before && before.label === label && before.row.querySelector("[aria-pressed='true'], .correct")) { before.row.querySelector(".of").textContent = row.querySelector(".of").textContent; before.now = now; return; }
   if (before) before.row.replaceWith(row); else document.getElementById("answers").append(row);
