@@ -8,7 +8,7 @@ Next: sinks/deduplication.py
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,15 +88,25 @@ def address(dsn: str, data_dir: Path) -> Address:
     )
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a SELECT gave."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple]
+
+
 class ClickHouse:
     """One ClickHouse, with a client for each thread that asks."""
 
-    def __init__(self, at: Address):
-        """Creates the folder and the database. Raises EngineBusyError, UnavailableError."""
+    def __init__(self, at: Address, create: bool = True):
+        """Creates the folder and the database, unless `create` is False (a reader may not). Raises EngineBusyError, UnavailableError."""
         self.at = at
         self._local = threading.local()
         self._clients: list[Client] = []
         self._lock = threading.Lock()
+        if not create:
+            return
         if at.path and at.path != MEMORY:
             Path(at.path).mkdir(parents=True, exist_ok=True)
         first = self._connect(None)
@@ -142,17 +152,22 @@ class ClickHouse:
                 self._clients.append(client)
         return client
 
-    def command(self, sql: str) -> object:
-        """Run a statement that returns nothing. Raises UnavailableError, RowsRefusedError."""
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None) -> object:
+        """Run a statement that returns nothing; `parameters` fill its {name:Type}. Raises UnavailableError, RowsRefusedError."""
         try:
-            return self._client().command(sql)
+            return self._client().command(sql, parameters=_given(parameters), settings=_given(settings))
         except Exception as problem:
             raise sorted_error(problem) from problem
 
-    def rows(self, sql: str) -> list[tuple]:
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple]:
         """The rows of a SELECT. Raises UnavailableError."""
+        return self.ask(sql, parameters).rows
+
+    def ask(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Answer:
+        """The rows of a SELECT with the names of their columns; `parameters` fill its {name:Type}. Raises UnavailableError."""
         try:
-            return [tuple(row) for row in self._client().query(sql).result_rows]
+            found = self._client().query(sql, parameters=_given(parameters))
+            return Answer(tuple(found.column_names), [tuple(row) for row in found.result_rows])
         except Exception as problem:
             raise sorted_error(problem) from problem
 
@@ -169,6 +184,10 @@ class ClickHouse:
             client.close()
         self._clients.clear()
         self._local = threading.local()
+
+
+def _given(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return dict(values) if values else None
 
 
 def sorted_error(problem: Exception) -> UnavailableError | RowsRefusedError:

@@ -135,7 +135,8 @@ def test_errors_are_sorted_into_those_that_pass_and_those_that_stay(database: Cl
 
 def test_every_column_of_a_table_is_filled_from_its_topic(database: ClickHouse) -> None:
     for table, columns in COLUMNS.items():
-        found = database.rows(f"SELECT name FROM system.columns WHERE database = 'strata' AND table = '{table}' ORDER BY position")
+        given = f"database = 'strata' AND table = '{table}' AND default_kind != 'MATERIALIZED'"
+        found = database.rows(f"SELECT name FROM system.columns WHERE {given} ORDER BY position")
         assert [name for (name,) in found] == list(columns)
 
 
