@@ -22,7 +22,7 @@ from schemas import settings
 from schemas.codec import Codec
 from schemas.errors import SettingError, StrataError
 from schemas.registry import Registry
-from sinks import clickhouse, migrations
+from sinks import clickhouse, migrations, retention, rollups
 from sinks.config import SinkConfig
 from sinks.consumer import Consumer
 from sinks.errors import UnavailableError
@@ -32,6 +32,8 @@ from sinks.rows import Values
 from sinks.spans import readable
 
 log = logging.getLogger("sinks")
+SUMMING_STOP_S = 4.0
+"""Patience for what is being summed up when the writer stops; it is due again at the next start."""
 
 
 class Sparse(logging.Filter):
@@ -95,9 +97,10 @@ async def serve(config: SinkConfig, environ: Mapping[str, str], ready_file: Path
     if opened is None:
         return
     log.info("writing to %s", at)
-    http, address = None, str(at)
+    http, address, summing = None, str(at), None
     export, end_export = exporter(environ)
     try:
+        await asyncio.to_thread(retention.apply, opened, config.retention_days)
         if at.path:
             http = HttpInterface(at.path, http_config(config))
             try:
@@ -111,12 +114,16 @@ async def serve(config: SinkConfig, environ: Mapping[str, str], ready_file: Path
             log.info("ClickHouse's HTTP interface is at %s%s", address, " (read-only)" if config.clickhouse_http_readonly else "")
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)  # once more: the engine has handlers of its own
-
+        if config.rollup_every_s > 0 and config.sink_index == 0:
+            summing = asyncio.create_task(rollups.keep_up(opened, config.rollup_every_s, stop))
         await Consumer(config, opened, Codec(registry), export).run(stop, lambda: tell_ready(ready_file, address))
     finally:
         forget(ready_file)
         if http:
             await http.stop()
+        if summing:
+            stop.set()
+            await asyncio.wait([summing], timeout=SUMMING_STOP_S)
         await asyncio.to_thread(end_export)
         opened.close()
         log.info("stopped")

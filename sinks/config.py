@@ -3,7 +3,7 @@
 Knows values only; schemas/settings.py fills them, sinks/__main__.py passes the environment in.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -52,3 +52,17 @@ class SinkConfig:
     """Tables inserted into at a time."""
     sink_session_timeout_ms: int = 10_000
     """How long the broker waits for a lost writer."""
+    rollup_every_s: float = 10.0
+    """How often hours that have changed are summed up for `strata evaluate` and the console, seconds; at least 20 times as long as it took. 0 never."""
+    retention_days: dict[str, int] = field(default_factory=dict)
+    """Table -> days after which its rows are dropped, by event time; `hourly` stands for all that is summed up, 0 for ever. What is not named stays as it is: kept for ever, unless you altered it."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """`strata evaluate`."""
+
+    thresholds: dict[str, str] = field(default_factory=dict)
+    """`question.column` -> what its values must be, such as `>= 0.8 when judged >= 100`; else the exit status is 3."""
+    webhook: str = ""
+    """Where `--alert` posts crossed thresholds as JSON, beside topic `alerts`."""

@@ -31,6 +31,7 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
     "bins": (10, "how many bins"),
     "reference": ("", "model version to compare with; empty: the one before, or the same before `split`"),
     "split": ("1970-01-01 00:00:00", "what is before is the reference; 1970: the first half of the hours"),
+    "onset": ("1970-01-01 00:00:00", "when accuracy fell, where it is known; 1970: as the labels tell"),
 }
 """Name -> default and meaning."""
 CHOICES = {"by": ("all", "hour", "day", "age")}

@@ -6,6 +6,7 @@ remembers the counts from before it was read. So nothing is counted twice or los
 Next: sinks/sql/rollups/answers.sql
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -15,7 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from schemas.errors import StrataError
+
 log = logging.getLogger(__name__)
+SHARE = 20
 FOLDER = Path(__file__).parent / "sql" / "rollups"
 HEADER = re.compile(r"^-- (Reads|After): (.+)$", re.M)
 SOURCES = ("predictions", "performance", "failures", "labels", "boundaries", "input_stream", "model_state")
@@ -24,7 +28,7 @@ ROWS_AT_A_TIME = 5_000_000
 FIRST, LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2299, 12, 31, tzinfo=UTC)
 LAST_HOUR = datetime(2106, 2, 7, 6, tzinfo=UTC)
 """The hour column ends here; all that is later falls into it, and all before 1970 into the first hour of 1970."""
-SETTINGS = {"min_insert_block_size_rows": 10**9, "min_insert_block_size_bytes": 0, "prefer_column_name_to_alias": 1}
+SETTINGS = {"min_insert_block_size_rows": 10**9, "min_insert_block_size_bytes": 0, "prefer_column_name_to_alias": 1, "max_threads": 1}
 """An hour goes in as one part, so that it is seen whole or not at all; and a sum may bear the name of what is summed."""
 
 
@@ -80,13 +84,31 @@ def due(database: Database) -> list[Due]:
     return [Due(hour, counts) for hour, counts in hours.items()]
 
 
-def refresh(database: Database, now_us: Callable[[], int] = lambda: time.time_ns() // 1000, most: int | None = None) -> int:
-    """Compute the hours that are due, `most` at most; returns how many. Raises UnavailableError: then call it again."""
-    changed = due(database)[:most]
-    rollups = read()
-    for group in _groups(changed):
-        _build(database, rollups, group, now_us())
-    return len(changed)
+def refresh(
+    database: Database, now_us: Callable[[], int] = lambda: time.time_ns() // 1000, go_on: Callable[[], bool] = lambda: True
+) -> int:
+    """Compute the hours that are due; returns how many. Stops in between when `go_on` says so. Raises UnavailableError: then call it again."""
+    rollups, done = read(), 0
+    for group in _groups(due(database)):
+        if not _build(database, rollups, group, now_us(), go_on):
+            break
+        done += len(group)
+    return done
+
+
+async def keep_up(database: Database, every_s: float, stop: asyncio.Event) -> None:
+    """Refresh again and again until `stop`; what fails is told and tried again. Waits 20 times as long as it took, so that it never takes more than a twentieth."""
+    while not stop.is_set():
+        started = time.monotonic()
+        try:
+            await asyncio.to_thread(refresh, database, go_on=lambda: not stop.is_set())
+        except StrataError as problem:
+            log.warning("what has changed could not be summed up: %s; tried again", problem)
+        try:
+            async with asyncio.timeout(max(every_s, SHARE * (time.monotonic() - started))):
+                await stop.wait()
+        except TimeoutError:
+            pass
 
 
 def _groups(changed: Sequence[Due]) -> Iterator[list[Due]]:
@@ -104,7 +126,8 @@ def _groups(changed: Sequence[Due]) -> Iterator[list[Due]]:
         yield group
 
 
-def _build(database: Database, rollups: Sequence[Rollup], group: Sequence[Due], build: int) -> None:
+def _build(database: Database, rollups: Sequence[Rollup], group: Sequence[Due], build: int, go_on: Callable[[], bool]) -> bool:
+    """Compute hours; False when told to stop in between, which leaves them due."""
     started = time.monotonic()
     # 1. the hours each table's rows speak of: a label speaks of the hours of its session's answers
     hours = {source: {item.hour for item in group if source in item.counts} for source in SOURCES}
@@ -114,6 +137,8 @@ def _build(database: Database, rollups: Sequence[Rollup], group: Sequence[Due], 
         wanted = set().union(*(hours[source] for source in rollup.reads if source != "labels"))
         if "labels" in rollup.reads:
             wanted |= spoken_of
+        if not go_on():
+            return False
         if wanted:
             database.command(rollup.sql, {"build": build, **span(wanted)}, SETTINGS)
     # 3. remember what they were built from
@@ -121,7 +146,8 @@ def _build(database: Database, rollups: Sequence[Rollup], group: Sequence[Due], 
         f"('{source}', {int(item.hour.timestamp())}, {rows}, {build})" for item in group for source, rows in item.counts.items()
     )
     database.command(f"INSERT INTO built_hours (source, hour, rows, build) VALUES {values}")
-    log.info("summed up %d hours in %.1f s", len(group), time.monotonic() - started)
+    log.debug("summed up %d hours in %.1f s", len(group), time.monotonic() - started)
+    return True
 
 
 def _hours_labelled(database: Database, label_hours: set[datetime]) -> set[datetime]:

@@ -1,6 +1,5 @@
 """Questions and what they read: summed up by the hour, once, whatever comes late or twice."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -24,10 +23,10 @@ BUILT = (
 
 
 @pytest.fixture
-def database(clickhouse: ClickHouse) -> Iterator[ClickHouse]:
+def database(clickhouse: ClickHouse) -> ClickHouse:
     for name in (*COLUMNS, *BUILT):
         clickhouse.command(f"TRUNCATE TABLE {name}")
-    yield clickhouse
+    return clickhouse
 
 
 def test_every_question_answers_with_the_columns_its_header_tells(database: ClickHouse) -> None:
@@ -45,7 +44,7 @@ def test_a_parameter_nobody_knows_and_a_wrong_choice_are_refused(database: Click
         questions.ask(database, "quality", vresion="x")
     with pytest.raises(SettingError, match="wanted one of all, hour, day, age"):
         questions.ask(database, "quality", by="week")
-    with pytest.raises(SettingError, match="there are .*quality"):
+    with pytest.raises(SettingError, match=r"there are .*quality"):
         questions.ask(database, "beauty")
 
 

@@ -14,7 +14,7 @@
 --   sessions: sessions hit
 --   recover_mean_s: mean seconds of event time to the session's next record
 --   recover_n: failures after which the session was read on
-WITH (k, n) -> if(n = 0, NULL, (k / n + 1.92072941 / n - 1.95996398 * sqrt(k / n * (1 - k / n) / n + 0.96036471 / (n * n))) / (1 + 3.84145882 / n)) AS wilson_low
+WITH (k, n) -> if(n = 0, NULL, greatest(0, (k / n + 1.92072941 / n - 1.95996398 * sqrt(k / n * (1 - k / n) / n + 0.96036471 / (n * n))) / (1 + 3.84145882 / n))) AS wilson_low
 SELECT
     model_version, modality, failure_type,
     if({by:String} IN ('hour', 'day'), if({by:String} = 'hour', hour, toDateTime(toStartOfDay(hour), 'UTC')), NULL) AS at,

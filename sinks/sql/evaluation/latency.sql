@@ -16,7 +16,7 @@
 --   over_50_high: upper end of its 95 % interval (Wilson)
 --   over_200: share over 200 ms
 --   burn_rate: share over 200 ms against the one in a hundred that is allowed: above 1 the allowance is used up before its time
-WITH (k, n) -> if(n = 0, NULL, (k / n + 1.92072941 / n + 1.95996398 * sqrt(k / n * (1 - k / n) / n + 0.96036471 / (n * n))) / (1 + 3.84145882 / n)) AS wilson_high
+WITH (k, n) -> if(n = 0, NULL, least(1, (k / n + 1.92072941 / n + 1.95996398 * sqrt(k / n * (1 - k / n) / n + 0.96036471 / (n * n))) / (1 + 3.84145882 / n))) AS wilson_high
 SELECT * EXCEPT q
 FROM
 (

@@ -22,8 +22,8 @@
 --   delay_p95_s: 95 in 100
 --   is_frozen: 1 when the last hour of the row is longer ago than 95 in 100 labels take: few will change it
 WITH
-    (k, n) -> if(n = 0, NULL, (k / n + 1.92072941 / n - 1.95996398 * sqrt(k / n * (1 - k / n) / n + 0.96036471 / (n * n))) / (1 + 3.84145882 / n)) AS wilson_low,
-    (k, n) -> if(n = 0, NULL, (k / n + 1.92072941 / n + 1.95996398 * sqrt(k / n * (1 - k / n) / n + 0.96036471 / (n * n))) / (1 + 3.84145882 / n)) AS wilson_high,
+    (k, n) -> if(n = 0, NULL, greatest(0, (k / n + 1.92072941 / n - 1.95996398 * sqrt(k / n * (1 - k / n) / n + 0.96036471 / (n * n))) / (1 + 3.84145882 / n))) AS wilson_low,
+    (k, n) -> if(n = 0, NULL, least(1, (k / n + 1.92072941 / n + 1.95996398 * sqrt(k / n * (1 - k / n) / n + 0.96036471 / (n * n))) / (1 + 3.84145882 / n))) AS wilson_high,
     (SELECT quantilesTDigestMerge(0.5, 0.9, 0.95, 0.99)(delay_s)[3] FROM hourly_quality) AS usual_delay_s
 SELECT
     model_version, modality, task, level,
