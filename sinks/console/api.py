@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import StreamingResponse
 
 from schemas.events import LabelEvent, Micros
-from sinks.console import access, sessions, traces
+from sinks.console import access, evaluation, sessions, traces
 from sinks.console.access import Caller
 from sinks.console.giving import Kind
 
 router = APIRouter(prefix="/api/v1", tags=["v1"])
 Modality = Literal["", "tokens", "logs", "chat", "metrics"]
+Moment = Annotated[str, Query(pattern=r"^$|^\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d)?$", description="UTC, like 2026-01-31 12:00:00.")]
+Filter = Annotated[str, Query(max_length=200)]
 Id = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
@@ -140,6 +142,50 @@ async def one_session(request: Request, caller: Viewer, session_id: str) -> list
     if not found:
         raise HTTPException(404, f"no session {session_id[:200]!r} is stored")
     return [asdict(view) for view in found]
+
+
+@router.get("/evaluation/questions")
+async def list_questions(caller: Viewer) -> list[dict[str, Any]]:
+    """The questions of the evaluation, with their parameters and the meaning of each column."""
+    return [{**asdict(q), "group": title} for title, some in evaluation.groups() for q in some]
+
+
+@router.get("/evaluation/questions/{name}")
+async def ask_question(
+    request: Request,
+    caller: Viewer,
+    name: Annotated[str, Field(pattern=r"^\w{1,60}$")],
+    since: Moment = "",
+    until: Moment = "",
+    model_version: Filter = "",
+    modality: Modality = "",
+    task: Filter = "",
+    by: Literal["", "all", "hour", "day", "age"] = "",
+    bins: Annotated[int | None, Query(ge=2, le=100)] = None,
+    reference: Filter = "",
+    split: Moment = "",
+) -> dict[str, Any]:
+    """The answer to one question: rows, its SQL with the values written out, and how it is drawn."""
+    asked = evaluation.find(name)
+    if asked is None:
+        raise HTTPException(404, f"no question {name!r}; /api/v1/evaluation/questions lists them")
+    given = {
+        "since": since, "until": until, "model_version": model_version, "modality": modality, "task": task, "by": by, "bins": bins,
+        "reference": reference, "split": split,
+    }  # fmt: skip
+    parts = request.app.state.parts
+    values = evaluation.values_of(asked, given)
+    rows = await evaluation.answer(parts.tables, parts.questions, asked, given)
+    shown = evaluation.chart(asked, str(values.get("by", "all")))
+    return {
+        "name": asked.name,
+        "title": asked.title,
+        "asks": asked.asks,
+        "columns": [asdict(c) for c in asked.columns],
+        "rows": rows,
+        "sql": evaluation.written_out(asked, values),
+        "chart": asdict(shown),
+    }
 
 
 @router.get("/traces")

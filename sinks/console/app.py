@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from schemas.codec import Codec
 from schemas.errors import StrataError
 from schemas.registry import Registry
-from sinks.console import api, pages
+from sinks.console import api, evaluation, pages
 from sinks.console.board import Board
 from sinks.console.broadcast import Broadcast
 from sinks.console.config import ConsoleConfig, check, clickhouse_at
@@ -53,6 +53,8 @@ class Parts:
     feed: Feed
     tables: Tables
     producer: Producer
+    questions: asyncio.Semaphore
+    """Of the evaluation, running at a time."""
 
 
 def build_app(config: ConsoleConfig, with_kafka: bool = True) -> FastAPI:
@@ -67,6 +69,7 @@ def build_app(config: ConsoleConfig, with_kafka: bool = True) -> FastAPI:
         Feed(config.kafka_bootstrap, config.topic_prefix, codec, board),
         Tables(clickhouse_at(config)),
         Producer(config.kafka_bootstrap, config.topic_prefix),
+        asyncio.Semaphore(evaluation.AT_A_TIME),
     )
 
     @contextlib.asynccontextmanager

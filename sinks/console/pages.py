@@ -19,9 +19,9 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from sinks.console import drawing, layers, sessions, traces
+from sinks.console import drawing, evaluation, layers, sessions, traces
 from sinks.console.access import AccessError, read_token
-from sinks.console.api import Modality, Viewer
+from sinks.console.api import Filter, Modality, Viewer
 from sinks.console.guard import TOKEN_COOKIE, is_own_path
 from sinks.console.tables import AskError, NoAnswerError
 
@@ -132,6 +132,33 @@ async def one_session(request: Request, caller: Viewer, session_id: str) -> Resp
             return page(request, "problem.html", 404, title="No such session", status_code=404, here="sessions",
                         detail=f"Nothing is stored under {session_id[:200]!r}.")  # fmt: skip
     return page(request, "session.html", here="sessions", session_id=session_id, views=views, labels=labels, traced=traced)
+
+
+@router.get("/evaluation")
+async def ask_all(
+    request: Request,
+    caller: Viewer,
+    days: Annotated[int, Query(ge=0, le=3660)] = 30,
+    model_version: Filter = "",
+    modality: Modality = "",
+    task: Filter = "",
+    by: Literal["all", "hour", "day", "age"] = "all",
+) -> Response:
+    """The questions as charts; each is asked by the page itself, so that it is there at once."""
+    tables = request.app.state.parts.tables
+    versions, tasks = await asyncio.gather(tables.ask(evaluation.VERSIONS), tables.ask(evaluation.TASKS))
+    since = time.strftime("%Y-%m-%d 00:00:00", time.gmtime(time.time() - days * 86400)) if days else ""
+    given = {"since": since, "model_version": model_version, "modality": modality, "task": task, "by": by}
+    return page(
+        request,
+        "evaluation.html",
+        here="evaluation",
+        groups=evaluation.groups(),
+        versions=versions,
+        tasks=tasks,
+        given=given,
+        chosen={**given, "days": days},
+    )
 
 
 @router.get("/traces")

@@ -64,9 +64,9 @@ LABELS = """
 SELECT task, label, value, prediction_id, position, span_end, timestamp AS at FROM labels WHERE session_id = {id:String} ORDER BY at DESC LIMIT 200
 """
 TRACED = """
-SELECT trace_id, kafka_offset, max(latency_ms) AS latency_ms FROM predictions
-WHERE session_id = {id:String} AND trace_id IN (SELECT TraceId FROM otel_traces WHERE SpanAttributes['session.id'] = {id:String})
-GROUP BY trace_id, kafka_offset ORDER BY latency_ms DESC LIMIT 8
+WITH mine AS (SELECT trace_id, max(latency_ms) AS latency_ms FROM predictions WHERE session_id = {id:String} GROUP BY trace_id)
+SELECT trace_id, latency_ms FROM mine WHERE trace_id IN (SELECT TraceId FROM otel_traces_trace_id_ts WHERE TraceId IN (SELECT trace_id FROM mine))
+ORDER BY latency_ms DESC, trace_id LIMIT 8
 """
 
 
