@@ -74,11 +74,8 @@ def _field(value: object) -> str:
 
 
 def _quoted(item: object) -> str:
-    """An item of an array; the array is itself a field, so that a quote's backslash is escaped with the rest."""
-    if isinstance(item, int | float):
-        return str(item)
-    text = str(item).replace("\\", "\\\\").replace("'", "\\'")
-    return _escaped(f"'{text}'")
+    """An item of an array: in an array a text is quoted, and escaped once."""
+    return str(item) if isinstance(item, int | float) else "'" + _escaped(str(item)).replace("'", "\\'") + "'"
 
 
 def _escaped(text: str) -> str:

@@ -40,7 +40,7 @@ function show(place, told) {
   table(place.querySelector("[data-table] .scroll"), told);
   const usable = told.rows.filter((r) => told.chart.kind === "table" || (r[told.chart.figure] !== null && r[told.chart.figure] !== undefined));
   if (!told.rows.length) room.append(element("p", { class: "muted small" }, "Nothing to tell for this choice: no row answers it."));
-  else if (told.chart.kind === "table" || !usable.length) { place.querySelector("[data-table]").open = true; if (told.chart.kind !== "table") room.append(element("p", { class: "muted small" }, "No figure yet: the labels that would tell have not come.")); }
+  else if (told.chart.kind === "table" || !usable.length) { if (told.chart.kind === "table") place.querySelector("[data-table]").open = true; else room.append(element("p", { class: "muted small" }, "No figure yet: the labels that would tell have not come.")); }
   else if (told.chart.kind === "line") lines(room, told, usable);
   else if (told.chart.kind === "diagonal") diagonal(room, told, usable);
   else dots(room, told, usable);
