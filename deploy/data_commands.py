@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from deploy import session_drawing, session_tree, tables
 from deploy.clickhouse_http import ClickHouse, address
 from deploy.demo_command import demo
+from deploy.evaluate_command import evaluate
 from deploy.produce import InputLineError, ToSend, lines_to_records
 from deploy.send import Destination, Sent, send, stdin_lines
 from deploy.targets import Target, target_of
@@ -43,7 +44,7 @@ class ProduceError(StrataError):
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this part to `strata`."""
-    for command in (produce, query, sessions, inspect, demo):
+    for command in (produce, query, sessions, inspect, evaluate, demo):
         app.command()(command)
 
 

@@ -37,7 +37,8 @@ OUTPUTS = tuple(
 )
 TRACES = Topic("traces", "out", None, _kept(2))
 DEAD_LETTER = Topic("dead-letter", "out", None, _kept(30, MAX_LETTER_BYTES))
-TOPICS = (*INPUTS, *OUTPUTS, TRACES, DEAD_LETTER)
+ALERTS = Topic("alerts", "out", None, _kept(30))
+TOPICS = (*INPUTS, *OUTPUTS, TRACES, DEAD_LETTER, ALERTS)
 
 SESSION_TABLES = {modality: f"sessions-{modality}" for modality in ("tokens", "logs", "chat", "metrics")}
 """Modality -> name of its session table."""

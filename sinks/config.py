@@ -53,16 +53,31 @@ class SinkConfig:
     sink_session_timeout_ms: int = 10_000
     """How long the broker waits for a lost writer."""
     rollup_every_s: float = 10.0
-    """How often hours that have changed are summed up for `strata evaluate` and the console, seconds; at least 20 times as long as it took. 0 never."""
+    """How often hours that have changed are summed up for `strata evaluate` and the console, seconds; or 8 times as long as it took, up to a minute. 0 never."""
     retention_days: dict[str, int] = field(default_factory=dict)
     """Table -> days after which its rows are dropped, by event time; `hourly` stands for all that is summed up, 0 for ever. What is not named stays as it is: kept for ever, unless you altered it."""
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """`strata evaluate`."""
+    """What an evaluation must hold."""
 
     thresholds: dict[str, str] = field(default_factory=dict)
-    """`question.column` -> what its values must be, such as `>= 0.8 when judged >= 100`; else the exit status is 3."""
+    """`question.column` -> what its values must be, such as `>= 0.8 when judged >= 100`; else `strata evaluate` ends with exit status 3."""
     webhook: str = ""
-    """Where `--alert` posts crossed thresholds as JSON, beside topic `alerts`."""
+    """URL that `strata evaluate --alert` posts crossed thresholds to as JSON, beside topic `alerts`."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """`strata evaluate`: where it asks, and what must hold."""
+
+    kafka_bootstrap: str = "127.0.0.1:9092"
+    topic_prefix: str = ""
+    clickhouse_dsn: str = "chdb://"
+    clickhouse_http_host: str = "127.0.0.1"
+    clickhouse_http_port: int = 8123
+    clickhouse_http_user: str = ""
+    clickhouse_http_password: str = ""
+    data_dir: Path = Path(".strata")
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

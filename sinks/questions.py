@@ -4,7 +4,7 @@ Knows the files' headers and the parameters they share; leaves what is computed 
 and the console. A question reads what sinks/rollups.py has summed up, and runs anywhere ClickHouse does: its SQL is complete.
 Next: sinks/sql/evaluation/quality.sql
 
-A file begins with comment lines: the question; `Title:`; optional lines `Rate:` and `Series:` for charts; `Columns:` followed by `  name: meaning`.
+A file begins with comment lines: the question; `Title:`; `Place:`, its group and number there; `Columns:` followed by `  name: meaning`.
 Parameters are its {name:Type}; those with another default than PARAMETERS are told as `Default: name = value`.
 """
 
@@ -34,6 +34,7 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
     "onset": ("1970-01-01 00:00:00", "when accuracy fell, where it is known; 1970: as the labels tell"),
 }
 """Name -> default and meaning."""
+GROUPS = ("Inventory", "Quality", "Calibration", "Stability", "Latency", "Drift", "Without labels", "Failures")
 CHOICES = {"by": ("all", "hour", "day", "age")}
 
 
@@ -70,6 +71,8 @@ class Question:
     title: str
     asks: str
     """The question, in words."""
+    group: str
+    """One of GROUPS."""
     sql: str
     """Complete: with values for its parameters it can be run anywhere."""
     parameters: tuple[Parameter, ...]
@@ -82,8 +85,9 @@ Row = dict[str, Any]
 
 @cache
 def questions() -> list[Question]:
-    """All of them, in the order of their names."""
-    return [_read(path) for path in sorted(FOLDER.glob("*.sql"))]
+    """All of them, group by group."""
+    found = [_read(path) for path in sorted(FOLDER.glob("*.sql"))]
+    return [one for _, one in sorted(found, key=lambda placed: placed[0])]
 
 
 def question(name: str) -> Question:
@@ -129,7 +133,7 @@ def _typed(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def _read(path: Path) -> Question:
+def _read(path: Path) -> tuple[tuple[int, int], Question]:
     text = path.read_text(encoding="utf-8")
     lines = [line[2:].removeprefix(" ") for line in _comments(text.splitlines())]
     told = dict(line.split(": ", 1) for line in lines if re.match(r"^[A-Z]\w+: ", line))
@@ -139,7 +143,8 @@ def _read(path: Path) -> Question:
     for name, kind in PLACEHOLDER.findall(text):
         default, meaning = PARAMETERS[name]
         found.setdefault(name, Parameter(name, kind, defaults.get(name, default), meaning, CHOICES.get(name, ())))
-    return Question(path.stem, told["Title"], lines[0], text, tuple(found.values()), columns)
+    group, _, number = told["Place"].rpartition(" ")
+    return (GROUPS.index(group), int(number)), Question(path.stem, told["Title"], lines[0], group, text, tuple(found.values()), columns)
 
 
 def _comments(lines: Sequence[str]) -> list[str]:

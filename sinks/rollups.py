@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from schemas.errors import StrataError
 
 log = logging.getLogger(__name__)
-SHARE = 20
+SHARE, LONGEST_WAIT_S = 8, 60.0
 FOLDER = Path(__file__).parent / "sql" / "rollups"
 HEADER = re.compile(r"^-- (Reads|After): (.+)$", re.M)
 SOURCES = ("predictions", "performance", "failures", "labels", "boundaries", "input_stream", "model_state")
@@ -97,7 +97,7 @@ def refresh(
 
 
 async def keep_up(database: Database, every_s: float, stop: asyncio.Event) -> None:
-    """Refresh again and again until `stop`; what fails is told and tried again. Waits 20 times as long as it took, so that it never takes more than a twentieth."""
+    """Refresh again and again until `stop`; what fails is told and tried again. Waits 8 times as long as it took, at most LONGEST_WAIT_S."""
     while not stop.is_set():
         started = time.monotonic()
         try:
@@ -105,7 +105,7 @@ async def keep_up(database: Database, every_s: float, stop: asyncio.Event) -> No
         except StrataError as problem:
             log.warning("what has changed could not be summed up: %s; tried again", problem)
         try:
-            async with asyncio.timeout(max(every_s, SHARE * (time.monotonic() - started))):
+            async with asyncio.timeout(max(every_s, min(SHARE * (time.monotonic() - started), LONGEST_WAIT_S))):
                 await stop.wait()
         except TimeoutError:
             pass

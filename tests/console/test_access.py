@@ -1,7 +1,6 @@
 """Who may reach the console, and what a request must bring to change something."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -42,8 +41,8 @@ def client(app: FastAPI, base: str = "http://localhost:8080", **options: Any) ->
 
 
 @pytest.fixture
-def secured() -> Iterator[tuple[FastAPI, Kept]]:
-    yield console(console_secret=SECRET, console_host="0.0.0.0", console_names=("strata.example",))
+def secured() -> tuple[FastAPI, Kept]:
+    return console(console_secret=SECRET, console_host="0.0.0.0", console_names=("strata.example",))
 
 
 def bearer(role: str, secret: str = SECRET, **claims: Any) -> dict[str, str]:

@@ -70,3 +70,10 @@ def label(position: int | None, session: str = "s", *, after_s: float = 60.0, of
 def insert(database: ClickHouse, table: str, rows: Sequence[Row]) -> None:
     """Without looking up what is there."""
     database.insert(table, to_arrow(table, rows), event_id(*(row["event_id"] for row in rows)))
+
+
+def empty(database: ClickHouse) -> None:
+    """Take every row out of every table."""
+    tables = "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine = 'ReplacingMergeTree' AND name != 'schema_migrations' AND total_rows > 0"
+    for (name,) in database.rows(tables):
+        database.command(f"TRUNCATE TABLE {name}")

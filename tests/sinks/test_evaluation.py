@@ -7,25 +7,12 @@ import pytest
 from schemas.errors import SettingError
 from sinks import questions, rollups
 from sinks.clickhouse import ClickHouse
-from sinks.rows import COLUMNS
-from tests.sinks.evaluation_rows import insert, label, prediction
-
-BUILT = (
-    "built_hours",
-    "built_answers",
-    "built_stages",
-    "built_failures",
-    "built_outcomes",
-    "built_quality",
-    "built_confusion",
-    "built_reliability",
-)
+from tests.sinks.evaluation_rows import empty, insert, label, prediction
 
 
 @pytest.fixture
 def database(clickhouse: ClickHouse) -> ClickHouse:
-    for name in (*COLUMNS, *BUILT):
-        clickhouse.command(f"TRUNCATE TABLE {name}")
+    empty(clickhouse)
     return clickhouse
 
 

@@ -1,5 +1,6 @@
 -- Is the model as sure as it is right, in partial and in final answers?
 -- Title: Calibration
+-- Place: Calibration 1
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

@@ -1,5 +1,6 @@
 -- How late are boundaries decided, and how many correct the segments shown until then?
 -- Title: Corrections of boundaries
+-- Place: Stability 3
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

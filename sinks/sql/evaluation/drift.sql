@@ -1,5 +1,6 @@
 -- Are answers and inputs distributed as they were?
 -- Title: Drift
+-- Place: Drift 1
 -- Columns:
 --   modality: tokens, logs, chat or metrics
 --   task: task of the answers; empty for inputs
@@ -14,8 +15,8 @@
 --   wasserstein: mean distance of the quantiles: confidence as it is, surprise in nats, input_length in doublings
 --   is_alarm: 1 when psi is above 0.25 and above its noise
 WITH
-    (SELECT if({split:DateTime('UTC')} > toDateTime(0, 'UTC'), {split:DateTime('UTC')}, toStartOfHour(toDateTime(intDiv(toUInt64(toUnixTimestamp(min(hour))) + toUInt64(toUnixTimestamp(max(hour))) + 3600, 2), 'UTC')))
-        FROM hourly_inputs WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')}) AS cut
+    (SELECT if({split:DateTime('UTC')} > toDateTime(0, 'UTC'), {split:DateTime('UTC')}, toStartOfHour(toDateTime(intDiv(toUInt64(toUnixTimestamp(first)) + toUInt64(toUnixTimestamp(last)) + 3600, 2), 'UTC')))
+        FROM (SELECT min(hour) AS first, max(hour) AS last FROM hourly_answers WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')})) AS cut
 SELECT
     modality, task, feature, any(r_total) AS reference_n, any(c_total) AS current_n,
     sum((c_share - r_share) * log(c_share / r_share)) AS psi,

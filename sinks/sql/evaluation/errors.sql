@@ -1,5 +1,6 @@
 -- How far off are the values that were told, once the true ones are known?
 -- Title: Errors of values
+-- Place: Quality 4
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

@@ -1,5 +1,6 @@
 -- How often will answers be right, as far as one can tell before labels come, and how far off was that once they came?
 -- Title: Expected accuracy
+-- Place: Without labels 1
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

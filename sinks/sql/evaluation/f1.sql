@@ -1,5 +1,6 @@
 -- How good are the labels over all classes, the rare as much as the frequent?
 -- Title: F1
+-- Place: Quality 2
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

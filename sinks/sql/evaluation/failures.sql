@@ -1,5 +1,6 @@
 -- What failed, how often, what helped, how many sessions were hit, and how long until they were read on?
 -- Title: Failures
+-- Place: Failures 1
 -- Columns:
 --   model_version: version of the model; empty for failures of the writer
 --   modality: tokens, logs, chat or metrics; empty where it is not known

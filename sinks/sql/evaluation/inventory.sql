@@ -1,5 +1,6 @@
 -- What is there to evaluate: since when, how many sessions, answers and labels?
 -- Title: Inventory
+-- Place: Inventory 1
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

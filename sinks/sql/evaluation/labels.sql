@@ -1,5 +1,6 @@
 -- Which labels are told well, and which are mistaken for others?
 -- Title: Labels
+-- Place: Quality 3
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

@@ -1,5 +1,6 @@
 -- How fast are answers, from Kafka's time of the record that decided them to their publishing, and how many are over budget?
 -- Title: Latency of answers
+-- Place: Latency 1
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

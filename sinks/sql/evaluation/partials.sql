@@ -1,5 +1,6 @@
 -- How soon does a partial answer say what the final one will say?
 -- Title: Partial answers by how much was read
+-- Place: Stability 2
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

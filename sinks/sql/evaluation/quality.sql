@@ -1,5 +1,6 @@
 -- How often was the answer right, judged by the labels that came later, and how many answers have a label at all?
 -- Title: Accuracy
+-- Place: Quality 1
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

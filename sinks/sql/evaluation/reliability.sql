@@ -1,5 +1,6 @@
 -- When the model is so sure, how often is it right?
 -- Title: Reliability
+-- Place: Calibration 2
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

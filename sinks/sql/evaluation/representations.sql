@@ -1,5 +1,6 @@
 -- Have the representations of text moved?
 -- Title: Drift of representations
+-- Place: Drift 2
 -- Columns:
 --   modality: tokens, logs, chat or metrics
 --   state_type: token, sentence, paragraph, topic or document
@@ -10,8 +11,8 @@
 --   mmd: maximum mean discrepancy, Gaussian kernel of width 0.5, by 64 random Fourier features
 --   mmd_noise: about what it is without any drift, from the counts alone
 WITH
-    (SELECT if({split:DateTime('UTC')} > toDateTime(0, 'UTC'), {split:DateTime('UTC')}, toStartOfHour(toDateTime(intDiv(toUInt64(toUnixTimestamp(min(hour))) + toUInt64(toUnixTimestamp(max(hour))) + 3600, 2), 'UTC')))
-        FROM hourly_inputs WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')}) AS cut
+    (SELECT if({split:DateTime('UTC')} > toDateTime(0, 'UTC'), {split:DateTime('UTC')}, toStartOfHour(toDateTime(intDiv(toUInt64(toUnixTimestamp(first)) + toUInt64(toUnixTimestamp(last)) + 3600, 2), 'UTC')))
+        FROM (SELECT min(hour) AS first, max(hour) AS last FROM hourly_answers WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')})) AS cut
 SELECT
     modality, state_type, r AS reference_n, c AS current_n,
     cosineDistance(arrayMap(x -> x / r, r_vector), arrayMap(x -> x / c, c_vector)) AS cosine_distance,

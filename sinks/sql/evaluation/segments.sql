@@ -1,5 +1,6 @@
 -- Do segments begin where they truly do?
 -- Title: Boundaries against labels
+-- Place: Quality 5
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

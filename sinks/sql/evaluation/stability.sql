@@ -1,5 +1,6 @@
 -- How often do answers change before they are final, and from when on do they stay?
 -- Title: Stability
+-- Place: Stability 1
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

@@ -1,5 +1,6 @@
 -- How long does each stage of the worker's own work take?
 -- Title: Latency by stage
+-- Place: Latency 2
 -- Columns:
 --   model_version: version of the model
 --   modality: tokens, logs, chat or metrics

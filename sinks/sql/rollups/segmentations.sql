@@ -19,7 +19,7 @@ FROM
         arrayMap(p -> found_before[p + window_items] - found_before[p], range(1, windows + 1)) AS found_in_window
     FROM
     (
-        SELECT session_id, task AS boundary_type, arrayDistinct(arrayFilter(p -> p > 0, groupArray(toInt64(item)))) AS truths
+        SELECT session_id, task AS boundary_type, arrayDistinct(arrayFilter(p -> p > 0, groupArrayIf(toInt64(item), begins))) AS truths
         FROM
         (
             SELECT session_id, task, item, is_start OR (task = 'topic' AND is_item AND label != lagInFrame(label, 1, label) OVER (PARTITION BY session_id, task ORDER BY item ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)) AS begins
@@ -34,7 +34,6 @@ FROM
             )
         )
         GROUP BY session_id, task
-        HAVING max(begins)
     ) AS t
     INNER JOIN
     (
