@@ -73,8 +73,8 @@ def ask_all(client: questions.Client, names: Sequence[str], given: Mapping[str, 
     for one in asked:
         started = time.monotonic()
         own = {p.name: given[p.name] for p in one.parameters if given.get(p.name) is not None}
-        if own.get("by") not in (None, *next((p.choices for p in one.parameters if p.name == "by"), ())):
-            raise SettingError(f"--by {own['by']}: question {one.name} has it not")
+        if own.get("by") not in next((p.choices for p in one.parameters if p.name == "by"), ()):
+            own.pop("by", None)  # a question that is not told by age, asked among others by age
         found.append(Answered(one, questions.ask(client, one.name, **own), time.monotonic() - started))
     return found
 

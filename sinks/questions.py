@@ -35,7 +35,6 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
 }
 """Name -> default and meaning."""
 GROUPS = ("Inventory", "Quality", "Calibration", "Stability", "Latency", "Drift", "Without labels", "Failures")
-CHOICES = {"by": ("all", "hour", "day", "age")}
 
 
 class Client(Protocol):
@@ -139,10 +138,12 @@ def _read(path: Path) -> tuple[tuple[int, int], Question]:
     told = dict(line.split(": ", 1) for line in lines if re.match(r"^[A-Z]\w+: ", line))
     defaults = dict(part.split(" = ", 1) for part in told.get("Default", "").split("; ") if part)
     columns = tuple(Column(*line.strip().split(": ", 1)) for line in lines if re.match(r"^  \w+: ", line))
+    known = {column.name for column in columns}
+    choices = ("all", *(("hour", "day") if known & {"at", "windows"} else ()), *(("age",) if "age" in known else ()))
     found: dict[str, Parameter] = {}
     for name, kind in PLACEHOLDER.findall(text):
         default, meaning = PARAMETERS[name]
-        found.setdefault(name, Parameter(name, kind, defaults.get(name, default), meaning, CHOICES.get(name, ())))
+        found.setdefault(name, Parameter(name, kind, defaults.get(name, default), meaning, choices if name == "by" else ()))
     group, _, number = told["Place"].rpartition(" ")
     return (GROUPS.index(group), int(number)), Question(path.stem, told["Title"], lines[0], group, text, tuple(found.values()), columns)
 

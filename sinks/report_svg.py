@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, LEFT, RIGHT, ROW, PAD = 760, 250, 70, 22, 8
+WIDTH, LEFT, RIGHT, ROW, PAD = 760, 280, 40, 22, 8
 COLOURS = 8
 
 
@@ -170,7 +170,7 @@ def _legend(names: Sequence[str]) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 40 else name[:18] + "…" + name[-20:]
+    return name if len(name) <= 40 else name[:26] + "…" + name[-12:]
 
 
 def _number(value: float) -> str:

@@ -6,7 +6,7 @@
 --   modality: tokens, logs, chat or metrics
 --   task: task of the answers; empty for inputs
 --   feature: confidence, label, surprise, input_length or vocabulary
---   detector: psi, js or ks; beside them one that never fires and one that always does
+--   detector: psi, js or ks, of 20 bins or so; beside them one that never fires and one that always does
 --   windows: hours or days compared with the reference
 --   alarms: windows in which it fires
 --   first_alarm: the first of them
@@ -20,35 +20,17 @@ WITH
     (SELECT if({split:DateTime('UTC')} > toDateTime(0, 'UTC'), {split:DateTime('UTC')}, toStartOfHour(toDateTime(intDiv(toUInt64(toUnixTimestamp(first)) + toUInt64(toUnixTimestamp(last)) + 3600, 2), 'UTC')))
         FROM (SELECT min(hour) AS first, max(hour) AS last FROM hourly_answers WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')})) AS cut,
     (SELECT if({by:String} = 'hour' OR ({by:String} != 'day' AND hours < 14 * 86400), 3600, 86400) FROM (SELECT max(hour) - min(hour) AS hours FROM hourly_answers WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')})) AS step,
-    scores AS
-    (
-        SELECT modality, task, toDateTime(intDiv(toUInt64(toUnixTimestamp(hour)), step) * step, 'UTC') AS window, sum(judged) AS n, sum(correct) AS k, if({reference:String} = '', hour < cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version = {reference:String}) AS is_old, if({reference:String} = '', hour >= cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version != {reference:String} AND ({model_version:String} = '' OR model_version = {model_version:String})) AS is_new
-        FROM hourly_quality WHERE prediction_type = 'final' AND hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} GROUP BY modality, task, window, is_old, is_new
-    ),
-    turns AS
-    (
-        SELECT modality, task, if({onset:DateTime('UTC')} > toDateTime(0, 'UTC'), {onset:DateTime('UTC')}, minIf(window, is_new AND n > 0 AND wilson_high(k, n) < low)) AS onset, uniqIf(window, is_new AND n > 0) AS told
-        FROM scores INNER JOIN (SELECT modality, task, wilson_low(sumIf(k, is_old), sumIf(n, is_old)) AS low FROM scores GROUP BY modality, task) AS before USING (modality, task)
-        GROUP BY modality, task
-    ),
-    bins AS
-    (
-        SELECT modality, task, feature, toDateTime(intDiv(toUInt64(toUnixTimestamp(hour)), step) * step, 'UTC') AS window, bin, category, sumIf(n, is_old) AS r, sumIf(n, is_new) AS c
-        FROM (SELECT *, if({reference:String} = '', hour < cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version = {reference:String}) AS is_old, if({reference:String} = '', hour >= cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version != {reference:String} AND ({model_version:String} = '' OR model_version = {model_version:String})) AS is_new FROM (SELECT hour, model_version, modality, task, feature, bin, category, n FROM hourly_features WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String}) AND ({task:String} = '' OR task = {task:String})
-                UNION ALL
-                SELECT hour, model_version, modality, '' AS task, feature, bin, category, n FROM hourly_inputs WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String})))
-        GROUP BY modality, task, feature, window, bin, category
-    )
+    (SELECT arraySort(groupUniqArray(intDiv(toUInt64(toUnixTimestamp(hour)), step) * step)) FROM hourly_answers WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')}) AS all_windows
 SELECT
     modality, task, feature, detector, count() AS windows, countIf(fires) AS alarms,
-    if(alarms = 0, NULL, minIf(window, fires)) AS first_alarm,
-    if(turn > toDateTime(0, 'UTC'), turn, NULL) AS onset, labelled AS judged_windows,
-    if(turn = toDateTime(0, 'UTC') OR countIf(fires AND window + step > turn) = 0, NULL, greatest(0, dateDiff('second', turn, minIf(window, fires AND window + step > turn))) / 3600) AS delay_h,
-    if(labelled = 0 AND turn = toDateTime(0, 'UTC'), NULL, countIf(fires AND (turn = toDateTime(0, 'UTC') OR window + step <= turn)) / (countIf(turn = toDateTime(0, 'UTC') OR window + step <= turn) * step / 86400)) AS false_alarms_a_day
+    if(alarms = 0, NULL, toDateTime(minIf(window, fires), 'UTC')) AS first_alarm,
+    if(turn > 0, toDateTime(turn, 'UTC'), NULL) AS onset, labelled AS judged_windows,
+    if(turn = 0 OR countIf(fires AND window + step > turn) = 0, NULL, greatest(0, toInt64(minIf(window, fires AND window + step > turn)) - toInt64(turn)) / 3600) AS delay_h,
+    if(labelled = 0 AND turn = 0, NULL, countIf(fires AND (turn = 0 OR window + step <= turn)) / (countIf(turn = 0 OR window + step <= turn) * step / 86400)) AS false_alarms_a_day
 FROM
 (
     SELECT
-        measured.modality AS modality, measured.task AS task, feature, window, if(task = '', inputs_turn.onset, turns.onset) AS turn, if(task = '', inputs_turn.told, turns.told) AS labelled,
+        measured.modality AS modality, measured.task AS task, feature, window, turns.turn AS turn, turns.labelled AS labelled,
         arrayJoin(arrayConcat(
             [('psi', psi > 0.25 AND psi > (groups - 1 + 1.645 * sqrt(2 * (groups - 1))) * noise), ('js', js > 0.05 AND js > (kinds - 1 + 1.645 * sqrt(2 * (kinds - 1))) * noise / 5.545)],
             if(numeric, [('ks', ks > 0.1 AND ks > 1.3581 * sqrt(noise))], []), [('never', false), ('always', true)])) AS verdict, verdict.1 AS detector, verdict.2 AS fires
@@ -60,7 +42,7 @@ FROM
         FROM
         (
             SELECT
-                modality, task, feature, window, group, any(is_numeric) AS numeric, any(r_all) AS r_total, any(c_all) AS c_total, count() AS bins_in,
+                modality, task, feature, window, group, any(is_numeric) AS numeric, any(r_all) AS r_total, any(c_all) AS c_total, countIf(r + c > 0) AS bins_in,
                 greatest(sum(r) / r_total, 0.0001) AS r_share, greatest(sum(c) / c_total, 0.0001) AS c_share,
                 sum(r / r_all * if(r = 0, 0, log2(2 * (r / r_all) / (r / r_all + c / c_all))) / 2 + c / c_all * if(c = 0, 0, log2(2 * (c / c_all) / (r / r_all + c / c_all))) / 2) AS js_part,
                 max(abs(r_before / r_all - c_before / c_all)) AS far
@@ -68,24 +50,35 @@ FROM
             (
                 SELECT
                     *, feature IN ('confidence', 'surprise', 'input_length') AS is_numeric,
-                    if(is_numeric, toString(least(9, intDiv(10 * (2 * r_before - r), 2 * r_all))), category) AS group
+                    if(is_numeric, least(9, intDiv(10 * (2 * r_before - r), 2 * r_all)), toInt64(sipHash64(category) % 1000003)) AS group
                 FROM
                 (
                     SELECT *, sum(r) OVER w AS r_before, sum(c) OVER w AS c_before, sum(r) OVER (PARTITION BY modality, task, feature, window) AS r_all, sum(c) OVER (PARTITION BY modality, task, feature, window) AS c_all
                     FROM
                     (
-                        SELECT modality, task, feature, window, bin, category, sum(r) AS r, sum(c) AS c
+                        SELECT modality, task, feature, coarse, category, r, window, c
                         FROM
                         (
-                            SELECT modality, task, feature, window, bin, category, 0 AS r, c FROM bins WHERE c > 0
-                            UNION ALL
-                            SELECT modality, task, feature, window, bin, category, r, 0 AS c
-                            FROM (SELECT modality, task, feature, bin, category, sum(bins.r) AS r FROM bins WHERE bins.r > 0 GROUP BY modality, task, feature, bin, category) AS old
-                            INNER JOIN (SELECT DISTINCT modality, task, feature, window FROM bins WHERE c > 0) AS wanted USING (modality, task, feature)
+                            SELECT
+                                modality, task, feature, coarse, category, sumIf(n, window = 0) AS r,
+                                arrayReduce('sumMap', [groupArrayIf(window, window > 0)], [groupArrayIf(n, window > 0)]) AS counted,
+                                arrayMap(at -> counted.2[indexOf(counted.1, at)], all_windows) AS counts
+                            FROM
+                            (
+                                SELECT
+                                    modality, task, feature, if(is_new, intDiv(toUInt64(toUnixTimestamp(hour)), step) * step, 0) AS window, sum(n) AS n,
+                                    intDiv(bin, transform(feature, ['confidence', 'surprise', 'input_length'], [10, 5, 4], 1)) AS coarse, if(feature = 'vocabulary', toString(toUInt16OrZero(category) % 32), category) AS category
+                                FROM (SELECT *, if({reference:String} = '', hour < cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version = {reference:String}) AS is_old, if({reference:String} = '', hour >= cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version != {reference:String} AND ({model_version:String} = '' OR model_version = {model_version:String})) AS is_new FROM (SELECT hour, model_version, modality, task, feature, bin, category, n FROM hourly_features WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String}) AND ({task:String} = '' OR task = {task:String})
+                UNION ALL
+                SELECT hour, model_version, modality, '' AS task, feature, bin, category, n FROM hourly_inputs WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String})))
+                                WHERE is_old OR is_new
+                                GROUP BY modality, task, feature, window, coarse, category
+                            )
+                            GROUP BY modality, task, feature, coarse, category
                         )
-                        GROUP BY modality, task, feature, window, bin, category
+                        ARRAY JOIN all_windows AS window, counts AS c
                     )
-                    WINDOW w AS (PARTITION BY modality, task, feature, window ORDER BY bin, category ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+                    WINDOW w AS (PARTITION BY modality, task, feature, window ORDER BY coarse, category ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
                 )
                 WHERE r_all > 0 AND c_all > 0
             )
@@ -93,8 +86,27 @@ FROM
         )
         GROUP BY modality, task, feature, window
     ) AS measured
-    LEFT JOIN turns ON measured.modality = turns.modality AND measured.task = turns.task
-    LEFT JOIN (SELECT modality, minIf(onset, onset > toDateTime(0, 'UTC')) AS onset, max(told) AS told FROM turns GROUP BY modality) AS inputs_turn ON measured.modality = inputs_turn.modality
+    LEFT JOIN
+    (
+        SELECT modality, arrayJoin(['', of_task]) AS task, minIf(fell, fell > 0) AS turn, max(told) AS labelled
+        FROM
+        (
+            SELECT
+                modality, task AS of_task, wilson_low(sumIf(k, window = 0), sumIf(n, window = 0)) AS low, countIf(window > 0 AND n > 0) AS told,
+                if({onset:DateTime('UTC')} > toDateTime(0, 'UTC'), [toUInt64(toUnixTimestamp({onset:DateTime('UTC')}))],
+                    arrayFilter((at, high) -> high < low, groupArrayIf(window, window > 0 AND n > 0), groupArrayIf(ifNull(wilson_high(k, n), 1), window > 0 AND n > 0))) AS fallen,
+                if(empty(fallen), 0, arrayMin(fallen)) AS fell
+            FROM
+            (
+                SELECT modality, task, if(is_new, intDiv(toUInt64(toUnixTimestamp(hour)), step) * step, 0) AS window, sum(judged) AS n, sum(correct) AS k
+                FROM (SELECT *, if({reference:String} = '', hour < cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version = {reference:String}) AS is_old, if({reference:String} = '', hour >= cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version != {reference:String} AND ({model_version:String} = '' OR model_version = {model_version:String})) AS is_new FROM hourly_quality WHERE prediction_type = 'final' AND hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')})
+                WHERE is_old OR is_new
+                GROUP BY modality, task, window
+            )
+            GROUP BY modality, task
+        )
+        GROUP BY modality, task
+    ) AS turns ON measured.modality = turns.modality AND measured.task = turns.task
 )
 GROUP BY modality, task, feature, detector, turn, labelled
 ORDER BY modality, task, feature, detector
