@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local import broker as embedded
+
 VARIABLE = "STRATA_TEST_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome", "microsoft-edge")
 PACKAGES = ("chromium", "fonts-dejavu-core")
@@ -52,6 +54,7 @@ def fetch(cache: Path) -> Browser:
             for archive in archives:
                 subprocess.run(["dpkg-deb", "--extract", str(archive), str(root)], check=True, capture_output=True)
                 archive.unlink()
+            shutil.rmtree(folder / "lists")
             (folder / "complete").touch()
     libraries = sorted({str(p.parent) for p in root.glob("usr/lib/**/*.so*")} | {str(p.parent) for p in root.glob("lib/**/*.so*")})
     fonts = root / "fonts.conf"
@@ -82,3 +85,7 @@ def _download(folder: Path) -> list[Path]:
         if done.returncode != 0:
             pytest.fail(f"apt-get {words[0]} failed ({done.stderr.strip()[-300:]}); {ADVICE}")
     return sorted((folder / "archives").glob("*.deb"))
+
+
+if __name__ == "__main__":  # `make test` does this first, so that no test waits for a download
+    print(find(os.environ, embedded.default_cache_dir(os.environ)).path)

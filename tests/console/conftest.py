@@ -86,7 +86,10 @@ def window(chromium: Browser, console: Console) -> Iterator[Callable[..., Page]]
         made.set_default_timeout(20_000)
         page = made.new_page()
         page.on("pageerror", lambda problem: complaints.append(str(problem)))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: complaints.append(message.text) if message.type == "error" and "status of 422" not in message.text else None,
+        )
         page.on("dialog", lambda dialog: complaints.append(f"a dialog: {dialog.message}"))
         page.goto(console.url + path)
         return page
