@@ -15,7 +15,7 @@ from sinks.console.layers import Happening, Layers
 LEFT_AFTER_S, QUIET_AFTER_S, FORGOTTEN_AFTER_S = 8.0, 20.0, 900.0
 """A session leaves the stage so long after its end, or its last record when others wait; it is forgotten after so long a silence."""
 MOST_SESSIONS = 5000
-MOST_HAPPENINGS = 4000
+MOST_HAPPENINGS, RECENT = 4000, 40
 """Waiting to be told; beyond it they are only counted."""
 SECONDS = 180
 """Of rates and latencies kept for the charts."""
@@ -49,6 +49,8 @@ class Board:
         """(when, key, session, modality, score, text)"""
         self.anomalies_told = 0
         self.waiting: list[Happening] = []
+        self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)
+        """What was told last, for a page that opens now."""
         self.summed: Counter[str] = Counter()
         """Kind -> happenings that were not told one by one."""
         self.items = self.failures = self.predictions = 0
@@ -210,5 +212,5 @@ def quantile(ordered: list[float], q: float) -> float | None:
     return round(ordered[min(len(ordered) - 1, int(len(ordered) * q))], 1) if ordered else None
 
 
-def as_dict(happening: Happening) -> dict[str, Any]:
-    return asdict(happening)
+def as_dict(happening: Happening, now_s: float) -> dict[str, Any]:
+    return {**asdict(happening), "at": round(now_s, 2)}

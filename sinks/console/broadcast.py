@@ -71,7 +71,10 @@ class Broadcast:
         board = self._board
         board.arrange(now_s)
         happenings, summed = board.take(self._per_beat)
-        told = [(h.session_id, event("happening", {**as_dict(h), "at": round(now_s, 2)})) for h in happenings]
+        told = []
+        for happening in happenings:
+            board.recent.append(shown := as_dict(happening, now_s))
+            told.append((happening.session_id, event("happening", shown)))
         gauges = event("field", self.field(now_s)) if beat % BEATS == 0 and self.viewers else b""
         for viewer in self.viewers:
             frame = self._frame(viewer, dict(summed))

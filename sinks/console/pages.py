@@ -31,7 +31,7 @@ MOST_FORM_BYTES = 8192
 NAVIGATION = (("live", "/", "Live"), ("sessions", "/sessions", "Sessions"), ("evaluation", "/evaluation", "Evaluation"),
               ("traces", "/traces", "Traces"), ("try", "/try", "Try it"))  # fmt: skip
 MODALITIES = {"tokens": "text", "chat": "chat", "logs": "log", "metrics": "series"}
-UNITS = {"tokens": "pieces", "chat": "turns", "logs": "lines", "metrics": "points"}
+UNITS = {"tokens": "piece", "chat": "turn", "logs": "line", "metrics": "point"}
 
 
 def _templates() -> jinja2.Environment:
@@ -44,9 +44,9 @@ def _templates() -> jinja2.Environment:
     )
     environment.filters |= {
         "ms": milliseconds, "number": number, "percent": percent, "moment": moment, "since": since, "hue": drawing.hue, "path": path_of,
-        "session_url": session_url, "data": data,
+        "session_url": session_url, "count": count, "data": data,
     }  # fmt: skip
-    environment.globals |= {"navigation": NAVIGATION, "modality_names": MODALITIES, "units": UNITS, "draw": drawing}
+    environment.globals |= {"navigation": NAVIGATION, "modality_names": MODALITIES, "draw": drawing}
     return environment
 
 
@@ -80,6 +80,7 @@ async def live(request: Request, caller: Viewer) -> Response:
         "field": parts.broadcast.field(at),
         "history": board.history(at),
         "anomalies": list(board.anomalies),
+        "happenings": list(board.recent),
         "stage": {"keys": board.on_stage, "sessions": shown, "summed": {}},
         "feed": parts.feed.problem,
     }
@@ -232,6 +233,11 @@ async def sign_out(request: Request) -> Response:
 
 
 # looks of single values
+
+
+def count(value: int, modality: str) -> str:
+    """`1 turn`, `1,349 pieces`"""
+    return f"{value:,} {UNITS.get(modality, 'item')}{'' if value == 1 else 's'}"
 
 
 def milliseconds(value: float | None) -> str:

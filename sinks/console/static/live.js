@@ -1,5 +1,5 @@
 // The live page: server-sent events -> cards, numbers, time line, happenings. Draws on animation frames, only what changed and is in sight.
-import { data, element, grouped, ms, percent, sessionUrl } from "./page.js";
+import { counted, data, element, grouped, ms, percent, sessionUrl } from "./page.js";
 import { colours, draw, hue, prepare } from "./strata.js";
 
 const begin = data("begin");
@@ -12,7 +12,7 @@ const state = {
 };
 window.strataLive = state; // measured by tests/console
 const NAMES = { tokens: "text", chat: "chat", logs: "log", metrics: "series" };
-const UNITS = { tokens: "pieces", chat: "turns", logs: "lines", metrics: "points" };
+const UNITS = { tokens: "piece", chat: "turn", logs: "line", metrics: "point" };
 
 // 1. cards
 
@@ -60,7 +60,7 @@ function paint(key) {
   const session = state.sessions.get(key), made = state.cards.get(key);
   if (!session || !made) return;
   draw(made.querySelector("canvas"), session);
-  made.querySelector(".count").textContent = `${grouped(session.items)} ${UNITS[session.modality]}`;
+  made.querySelector(".count").textContent = counted(session.items, UNITS[session.modality]);
   made.querySelector(".tail").textContent = tail(session);
   const flag = made.querySelector(".flag");
   flag.textContent = session.failures ? `${session.failures} failed` : session.anomalies ? `${session.anomalies} odd` : session.ended ? "complete" : "";
@@ -169,7 +169,7 @@ function timeline() {
     shown++;
   }
   pen.globalAlpha = 1;
-  document.getElementById("timeline-said").textContent = shown ? `${shown} anomalies in the last 10 minutes` : "No anomaly in the last 10 minutes";
+  document.getElementById("timeline-said").textContent = shown ? `${counted(shown, "anomaly", "anomalies")} in the last 10 minutes` : "No anomaly in the last 10 minutes";
 }
 
 function nearest(event) {
@@ -262,6 +262,7 @@ document.addEventListener("theme", again);
 addEventListener("resize", again);
 document.fonts?.ready.then(again);
 
+arrived.push(...begin.happenings);
 apply(begin.stage);
 told(begin.field);
 open();

@@ -31,6 +31,7 @@ export function icon(name) {
 }
 
 export const data = (id) => JSON.parse(document.getElementById(id).textContent);
+export const counted = (n, one, many = `${one}s`) => `${grouped(n)} ${n === 1 ? one : many}`;
 export const sessionUrl = (id) => `/sessions/${encodeURIComponent(id)}`;
 export const grouped = (n) => (n === null || n === undefined ? "–" : Number(n).toLocaleString("en", { maximumFractionDigits: 1 }));
 export function ms(value) {

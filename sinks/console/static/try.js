@@ -1,8 +1,8 @@
 // Try it: what is typed goes to the input topics, and the session's own live view draws it while it is read.
-import { data, element, icon, percent, say, send, sessionUrl, grouped } from "./page.js";
+import { counted, data, element, icon, percent, say, send, sessionUrl, grouped } from "./page.js";
 import { draw, hue } from "./strata.js";
 
-const UNITS = { tokens: "pieces", chat: "turns", logs: "lines", metrics: "points" };
+const UNITS = { tokens: "piece", chat: "turn", logs: "line", metrics: "point" };
 const HINTS = {
   text: "Any text. It is cut into words and sent one by one.",
   chat: "One turn a line, as `speaker: text`.",
@@ -59,7 +59,7 @@ function frame() {
   if (!session) return;
   draw(document.getElementById("watch"), session);
   document.getElementById("watch-tail").textContent = (session.tail || "").slice(-220).trimStart();
-  document.getElementById("watched-said").textContent = `${grouped(session.items)} ${UNITS[session.modality]}${session.ended ? ", complete" : ""}`;
+  document.getElementById("watched-said").textContent = `${counted(session.items, UNITS[session.modality])}${session.ended ? ", complete" : ""}`;
   for (const [start, end, label, confidence, final, changes, prediction] of session.labels ?? []) answer(`topic/${start}`, "topic", start, end, label, confidence, final, changes, prediction);
   if (session.document?.[2]) { const [start, end, label, confidence, final, , prediction] = session.document; answer("whole", session.modality === "tokens" || session.modality === "chat" ? "topic" : "anomaly", start, end, label, confidence, final, 0, prediction, "as a whole"); }
 }
