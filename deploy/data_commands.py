@@ -22,6 +22,7 @@ from deploy.clickhouse_http import ClickHouse, address
 from deploy.demo_command import demo
 from deploy.evaluate_command import evaluate
 from deploy.produce import InputLineError, ToSend, lines_to_records
+from deploy.replay_command import replay
 from deploy.send import Destination, Sent, send, stdin_lines
 from deploy.targets import Target, target_of
 from schemas.errors import SettingError, StrataError
@@ -44,7 +45,7 @@ class ProduceError(StrataError):
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this part to `strata`."""
-    for command in (produce, query, sessions, inspect, evaluate, demo):
+    for command in (produce, query, sessions, inspect, evaluate, replay, demo):
         app.command()(command)
 
 
