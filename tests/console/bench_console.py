@@ -152,7 +152,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return {k: round(v, 3) if isinstance(v, float) else v for k, v in told.items()}
 
 
-def paints(url: str) -> dict[str, list[float]]:
+def paints(url: str) -> dict[str, list[int]]:
     """First paint of each page of a running console, milliseconds, five times."""
     found = browsers.find(os.environ, embedded.default_cache_dir(os.environ))
     with sync_playwright() as playwright:

@@ -62,7 +62,8 @@ def test_topics_read_side_by_side_give_the_same_drawing_in_whatever_order_they_c
     lines = [item(n, f"line {n}", modality="logs") for n in range(8)]
     said = [answer(t, n, n + 1, v, modality="logs") for n in range(8) for t, v in (("severity", "error"), ("template", f"t{n % 2}"))]
     said += [answer("anomaly", n, n + 1, "anomaly" if n == 5 else "normal", modality="logs", value=n / 10) for n in range(8)]
-    draw, mixed, queues = random.Random(seed), [], [list(lines), list(said)]
+    draw, mixed = random.Random(seed), []
+    queues: list[list[Any]] = [list(lines), list(said)]
     while any(queues):
         queue = draw.choice([q for q in queues if q])
         mixed.append(queue.pop(0))
