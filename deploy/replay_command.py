@@ -6,6 +6,7 @@ Next: sinks/compare.py
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import subprocess
@@ -67,6 +68,9 @@ def replay(
         raise SettingError(f"--model {missing}: no such folder; name a checkpoint's folder, or `{SHIPPED}`")
     target = target_of(ctx.obj, data_dir=data_dir, kafka_bootstrap=kafka, topic_prefix=topic_prefix)
     names = [name for name in COPIED if not modality or name in modality or name == "labels"]
+    logging.getLogger("aiokafka").setLevel(
+        logging.CRITICAL
+    )  # new topics have no leader yet: it tries again, and what matters comes as an error
     run = f"{target.topic_prefix}replay-{os.getpid()}-"
     prefixes = (f"{run}a-", f"{run}b-")
     try:

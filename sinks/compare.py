@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from rich import box
 from rich.console import Console
@@ -32,20 +32,25 @@ SHOWN_CHANGES, SHOWN_TEXT = 20, 70
 
 async def read(bootstrap: str, prefix: str) -> dict[str, list[Record]]:
     """Every record of the topics of TOPICS under a prefix, by topic; what cannot be read is left out."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, client_id="strata-compare")
-    codec, found = Codec(), {name: [] for name in TOPICS}  # type: ignore[var-annotated]
+    names = {prefix + name: name for name in TOPICS}
+    consumer = AIOKafkaConsumer(
+        *names,
+        bootstrap_servers=bootstrap,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        client_id="strata-compare",
+    )
+    codec = Codec()
+    found: dict[str, list[Record]] = {name: [] for name in TOPICS}
     await consumer.start()
     try:
-        names = {prefix + name: name for name in TOPICS}
-        places = [
-            TopicPartition(topic, p)
-            for topic in names
-            for p in sorted(consumer.partitions_for_topic(topic) or await _partitions(consumer, topic))
-        ]
-        consumer.assign(places)
-        ends = await consumer.end_offsets(places)
-        begins = await consumer.beginning_offsets(places)
-        await consumer.seek_to_beginning(*places)
+        for _ in range(200):
+            if {p.topic for p in consumer.assignment()} == set(names):
+                break
+            await asyncio.sleep(0.05)
+        places = list(consumer.assignment())
+        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
         left = {p for p in places if ends[p] > begins[p]}
         while left:
             for place, records in (await consumer.getmany(timeout_ms=500, max_records=5000)).items():
@@ -67,11 +72,6 @@ async def read(bootstrap: str, prefix: str) -> dict[str, list[Record]]:
     finally:
         await consumer.stop()
     return found
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer.topics()
-    return consumer.partitions_for_topic(topic) or set()
 
 
 def show(

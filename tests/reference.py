@@ -16,8 +16,12 @@ from deploy.config import DeployConfig
 from schemas.codec import schema_text
 from schemas.settings import variable
 from schemas.topics import TOPICS
+<<<<<<< HEAD
 from sinks.config import SinkConfig
 from sinks.console.config import ConsoleConfig
+=======
+from sinks.config import EvaluateConfig, SinkConfig
+>>>>>>> evaluate
 from streams.config import StreamConfig
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -41,6 +45,20 @@ the nearest is always named. A label of the default set (`Weather`) is one that 
 `STRATA_TOPICS_LABELS="billing,outage,other"`, `STRATA_TOPICS_DESCRIPTIONS='{"billing": "invoices, payments, refunds"}'`, `STRATA_TOPICS_EXAMPLES='{"outage": ["the site is down"]}'`.
 
 A `model_version` ends in `+topics-` and eight digits where labels, descriptions or examples are not the default ones, so that answers of different sets are not counted together.
+""",
+    "evaluation": """\
+```toml
+[evaluation]
+webhook = "https://alerts.example.org/strata"
+
+[evaluation.thresholds]
+"quality.accuracy_high" = ">= 0.8 when judged >= 100 and task = topic"
+"latency.p99_ms" = "<= 200"
+"drift.is_alarm" = "= 0"
+```
+
+`strata evaluate` then ends with exit status 3 when a row of the question has another value; an end of an interval (`accuracy_high`) makes sure that chance alone does not cross it. In the environment:
+`STRATA_EVALUATION_THRESHOLDS='{"latency.p99_ms": "<= 200"}'`.
 """,
 }
 """Section -> what is said below its table."""
@@ -79,7 +97,11 @@ def settings() -> str:
         "Made by `python -m tests.reference`.",
     ]
     seen: dict[str, tuple[str, str, str, str]] = {}
+<<<<<<< HEAD
     for cls in (StreamConfig, SinkConfig, DeployConfig, ConsoleConfig):
+=======
+    for cls in (StreamConfig, SinkConfig, EvaluateConfig, DeployConfig):
+>>>>>>> evaluate
         for row in rows(cls):
             if row[1] not in seen or not seen[row[1]][3]:
                 seen[row[1]] = row

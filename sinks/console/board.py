@@ -14,7 +14,8 @@ from sinks.console.layers import Happening, Layers
 
 LEFT_AFTER_S, QUIET_AFTER_S, FORGOTTEN_AFTER_S = 8.0, 20.0, 900.0
 """A session leaves the stage so long after its end, or its last record when others wait; it is forgotten after so long a silence."""
-MOST_SESSIONS = 5000
+MOST_SESSIONS = 2000
+"""Kept; each takes up to 60 KB."""
 MOST_HAPPENINGS, RECENT = 4000, 40
 """Waiting to be told; beyond it they are only counted."""
 SECONDS = 180
