@@ -6,11 +6,14 @@ setting, 1 otherwise.
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
+import signal
+import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -34,31 +37,45 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def serve(config: ConsoleConfig) -> None:
-    """Everything, until a signal. Raises SettingError when the port is taken."""
-    app = build_app(config)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=config.console_host.strip("[]"),
-            port=config.console_port,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,  # rates and names are by the real peer
-            server_header=False,
-            date_header=True,
-            timeout_graceful_shutdown=STOP_S,
-            limit_concurrency=256,
-            h11_max_incomplete_event_size=64 * 1024,
-        )
-    )
-    log.info("console at http://%s:%d", config.console_host, config.console_port)
+def listen(config: ConsoleConfig) -> socket.socket:
+    """The console's socket, before anything else is begun. Raises SettingError when the port is taken."""
+    host = config.console_host.strip("[]")
     try:
-        asyncio.run(server.serve())
-    except SystemExit as problem:  # uvicorn's way to say that it cannot listen
+        return socket.create_server((host, config.console_port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512)
+    except OSError as problem:
         raise SettingError(
-            f"STRATA_CONSOLE_PORT {config.console_port} on {config.console_host} cannot be listened on; stop the other program or choose another port"
+            f"STRATA_CONSOLE_PORT {config.console_port} on {config.console_host} cannot be listened on ({problem.strerror}); "
+            "stop the other program or choose another port"
         ) from problem
+
+
+class Server(uvicorn.Server):
+    """One that ends with status 0 when told to: uvicorn's own would raise the signal again."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+def serve(config: ConsoleConfig) -> None:
+    """Everything, until a signal. Raises SettingError."""
+    app = build_app(config)
+    options = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,  # rates and names are by the real peer
+        server_header=False,
+        timeout_graceful_shutdown=STOP_S,
+        limit_concurrency=256,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    with listen(config) as opened:
+        log.info("console at http://%s:%d", config.console_host, opened.getsockname()[1])
+        asyncio.run(Server(options).serve(sockets=[opened]))
 
 
 def main(argv: list[str], environ: Mapping[str, str]) -> int:

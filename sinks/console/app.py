@@ -85,7 +85,7 @@ def build_app(config: ConsoleConfig, with_kafka: bool = True) -> FastAPI:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks, timeout=3.0)  # a client that is just connecting may take its time
             await parts.producer.stop()
             await parts.tables.close()
 
