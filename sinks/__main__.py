@@ -32,8 +32,8 @@ from sinks.rows import Values
 from sinks.spans import readable
 
 log = logging.getLogger("sinks")
-SUMMING_STOP_S = 4.0
-"""Patience for what is being summed up when the writer stops; it is due again at the next start."""
+SUMMING_STOP_S = 1.0
+"""Patience for what is being summed up when the writer stops; what is not done is due again at the next start."""
 
 
 class Sparse(logging.Filter):
@@ -121,11 +121,11 @@ async def serve(config: SinkConfig, environ: Mapping[str, str], ready_file: Path
         forget(ready_file)
         if http:
             await http.stop()
-        if summing:
-            stop.set()
-            await asyncio.wait([summing], timeout=SUMMING_STOP_S)
+        stop.set()
+        unfinished = bool(summing and (await asyncio.wait([summing], timeout=SUMMING_STOP_S))[1])
         await asyncio.to_thread(end_export)
-        opened.close()
+        if not unfinished:  # closing waits for what runs
+            opened.close()
         log.info("stopped")
 
 

@@ -8,7 +8,7 @@ import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -199,14 +199,10 @@ def changed(a: Side, b: Side, truth: Mapping[tuple[str, str, int], str]) -> list
             continue
         made = Changed(key, x, y, truth.get((key[1], key[2], key[4])))
         before = found[-1] if found else None
-        goes_on = (
-            before
-            and before.key[:4] == key[:4]
-            and before.key[4] + before.items == key[4]
-            and (before.a, before.b, before.truth) == (x, y, made.truth)
-        )
-        if before and goes_on:
-            found[-1] = Changed(before.key, x, y, before.truth, before.items + 1)
+        goes_on = before and (*before.key[:4], before.key[4] + before.items) == key
+        as_before = before and (before.a.label, before.b.label, before.truth) == (x.label, y.label, made.truth)
+        if before and goes_on and as_before:
+            found[-1] = replace(before, items=before.items + 1)
         else:
             found.append(made)
     return found

@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,10 +99,11 @@ def refresh(
 
 async def keep_up(database: Database, every_s: float, stop: asyncio.Event) -> None:
     """Refresh again and again until `stop`; what fails is told and tried again. Waits 8 times as long as it took, at most LONGEST_WAIT_S."""
+    thread, loop = ThreadPoolExecutor(1, thread_name_prefix="sum up"), asyncio.get_running_loop()
     while not stop.is_set():
         started = time.monotonic()
         try:
-            await asyncio.to_thread(refresh, database, go_on=lambda: not stop.is_set())
+            await loop.run_in_executor(thread, lambda: refresh(database, go_on=lambda: not stop.is_set()))
         except StrataError as problem:
             log.warning("what has changed could not be summed up: %s; tried again", problem)
         try:
@@ -109,6 +111,7 @@ async def keep_up(database: Database, every_s: float, stop: asyncio.Event) -> No
                 await stop.wait()
         except TimeoutError:
             pass
+    thread.shutdown(wait=False)
 
 
 def _groups(changed: Sequence[Due]) -> Iterator[list[Due]]:

@@ -106,7 +106,11 @@ def settings() -> str:
 
 def topics() -> str:
     """The page of all topics and their records' fields."""
-    lines = ["# Topics and records", "", "Key: the session id. The `.avsc` files in schemas/avro are the authority. Made by `python -m tests.reference`."]
+    lines = [
+        "# Topics and records",
+        "",
+        "Key: the session id. The `.avsc` files in schemas/avro are the authority. Made by `python -m tests.reference`.",
+    ]
     for topic in TOPICS:
         if topic.record is None:
             continue

@@ -34,7 +34,9 @@ def test_reference_pages_are_what_the_code_says(page: str) -> None:
 
 
 def test_every_setting_has_a_meaning() -> None:
-    assert [line for line in (DOCS / "settings.md").read_text().splitlines() if line.startswith("| `STRATA") and line.endswith("|  |")] == []
+    assert [
+        line for line in (DOCS / "settings.md").read_text().splitlines() if line.startswith("| `STRATA") and line.endswith("|  |")
+    ] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))

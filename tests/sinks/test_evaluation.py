@@ -1,5 +1,6 @@
 """Questions and what they read: summed up by the hour, once, whatever comes late or twice."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -79,3 +80,22 @@ def test_the_last_label_wins_and_how_many_changed_is_told(database: ClickHouse) 
     rollups.refresh(database)
     row = questions.ask(database, "quality")[0]
     assert (row["judged"], row["correct"], row["labelled_twice"], row["label_changed"]) == (2, 1, 2, 1)
+
+
+def test_a_window_is_frozen_only_past_the_usual_delay_of_labels(database: ClickHouse) -> None:
+    """One hour long ago, one that ended just now, labels that take half a day."""
+    now_us, day_us = time.time_ns() // 1000, 86_400_000_000
+    old = [prediction(n, "old", timestamp=now_us - 9 * day_us) for n in range(5)]
+    new = [prediction(n, "new", timestamp=now_us - 7_200_000_000) for n in range(5)]
+    insert(database, "predictions", [*old, *new])
+    insert(
+        database,
+        "labels",
+        [
+            label(n, s, timestamp=at + day_us // 2)
+            for s, at in (("old", now_us - 9 * day_us), ("new", now_us - 7_200_000_000))
+            for n in range(3)
+        ],
+    )
+    rollups.refresh(database)
+    assert [(row["maturity"], row["is_frozen"]) for row in questions.ask(database, "quality", by="hour")] == [(0.6, 1), (0.6, 0)]

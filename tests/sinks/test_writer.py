@@ -30,7 +30,13 @@ class Writer:
 
     def __init__(self, broker: str, prefix: str, folder: Path, port: int):
         self.url, self.ready_file, self.log = f"http://127.0.0.1:{port}", folder / "ready", folder / "sink.log"
-        own = {"KAFKA_BOOTSTRAP": broker, "TOPIC_PREFIX": prefix, "DATA_DIR": str(folder), "CLICKHOUSE_HTTP_PORT": str(port)}
+        own = {
+            "KAFKA_BOOTSTRAP": broker,
+            "TOPIC_PREFIX": prefix,
+            "DATA_DIR": str(folder),
+            "CLICKHOUSE_HTTP_PORT": str(port),
+            "ROLLUP_EVERY_S": "1",
+        }
         self.environ = os.environ | {f"STRATA_{k}": v for k, v in own.items()} | {"STRATA_READY_FILE": str(self.ready_file)}
         self.process: subprocess.Popen | None = None
 
@@ -183,7 +189,7 @@ async def read_all(broker: str, topic: str) -> list:
         await consumer.stop()
 
 
-def test_a_writer_killed_in_mid_stream_loses_and_doubles_nothing(writer: Writer, broker: str, topic_prefix: str) -> None:
+def test_a_writer_killed_in_mid_stream_loses_and_doubles_nothing(writer: Writer, broker: str, topic_prefix: str, wait_until) -> None:
     items, kills = 300, 3
     writer.await_ready()
     for part in range(kills):
@@ -210,6 +216,9 @@ def test_a_writer_killed_in_mid_stream_loses_and_doubles_nothing(writer: Writer,
         "SELECT session_id, arrayStringConcat(groupArray(token_text)) AS text FROM (SELECT * FROM input_stream ORDER BY token_position) GROUP BY session_id"
     )
     assert [row["text"] for row in texts] == ["".join(f"word{n} " for n in range(items))] * SESSIONS
+    summed = "SELECT (SELECT sum(answers) FROM hourly_answers) AS answers, (SELECT sum(n) FROM hourly_inputs WHERE feature = 'vocabulary') AS inputs"
+    right = [{"answers": wanted["predictions"], "inputs": wanted["input_stream"]}]
+    wait_until(lambda: writer.ask(summed) == right, 60, "sums by hour that are those of the rows")
     status, took = writer.stop()
     assert (status, took < 3) == (0, True), took
 

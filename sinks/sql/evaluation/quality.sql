@@ -21,7 +21,7 @@
 --   label_changed: of these, those whose labels differ
 --   delay_p50_s: half of the labels came so long after the answer's event time, seconds
 --   delay_p95_s: 95 in 100
---   is_frozen: 1 when the last hour of the row is longer ago than 95 in 100 labels take: few will change it
+--   is_frozen: 1 when labels have come and the last hour of the row is longer ago than 95 in 100 of all labels take: few will change it
 WITH
     (k, n) -> if(n = 0, NULL, greatest(0, (k / n + 1.92072941 / n - 1.95996398 * sqrt(k / n * (1 - k / n) / n + 0.96036471 / (n * n))) / (1 + 3.84145882 / n))) AS wilson_low,
     (k, n) -> if(n = 0, NULL, least(1, (k / n + 1.92072941 / n + 1.95996398 * sqrt(k / n * (1 - k / n) / n + 0.96036471 / (n * n))) / (1 + 3.84145882 / n))) AS wilson_high,
@@ -35,7 +35,7 @@ SELECT
     if(judged = 0, NULL, correct / judged) AS accuracy, wilson_low(correct, judged) AS accuracy_low, wilson_high(correct, judged) AS accuracy_high,
     scored.labelled_twice, scored.label_changed,
     if(labelled = 0, NULL, delays[1]) AS delay_p50_s, if(labelled = 0, NULL, delays[3]) AS delay_p95_s,
-    toUnixTimestamp(last_hour) + 3600 + greatest(ifNull(usual_delay_s, 0), 0) < toUnixTimestamp(now()) AS is_frozen
+    labelled > 0 AND toUnixTimestamp(last_hour) + 3600 + greatest(ifNull(usual_delay_s, 0), 0) < toUnixTimestamp(now()) AS is_frozen
 FROM
 (
     SELECT
