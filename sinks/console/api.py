@@ -165,7 +165,10 @@ async def ask_question(
     reference: Filter = "",
     split: Moment = "",
 ) -> dict[str, Any]:
-    """The answer to one question: rows, its SQL with the values written out, and how it is drawn."""
+    """The answer to one question: rows, the values it was asked with, its SQL with them written out, and how it is drawn.
+
+    A filter the question does not have, or cannot be asked by, is left out; `values` tells which were used.
+    """
     asked = evaluation.find(name)
     if asked is None:
         raise HTTPException(404, f"no question {name!r}; /api/v1/evaluation/questions lists them")
@@ -183,6 +186,7 @@ async def ask_question(
         "asks": asked.asks,
         "columns": [asdict(c) for c in asked.columns],
         "rows": rows,
+        "values": values,
         "sql": evaluation.written_out(asked, values),
         "chart": asdict(shown),
     }

@@ -84,10 +84,14 @@ def chart(asked: Question, by: str) -> Chart:
 
 
 def values_of(asked: Question, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Values for the question's own parameters; filters it does not have are left out. Raises GivenError."""
-    mine = {p.name for p in asked.parameters}
+    """Values for the question's own parameters. One filter is for all questions: what this one does not have, or cannot be asked by, is left out.
+
+    Raises GivenError.
+    """
+    mine = {p.name: p.choices for p in asked.parameters}
+    fitting = {k: v for k, v in given.items() if k in mine and v not in (None, "") and (not mine[k] or v in mine[k])}
     try:
-        return questions.values_of(asked, {k: v for k, v in given.items() if k in mine and v not in (None, "")})
+        return questions.values_of(asked, fitting)
     except SettingError as problem:
         raise GivenError(str(problem)) from problem
 

@@ -144,12 +144,13 @@ async def ask_all(
     modality: Modality = "",
     task: Filter = "",
     by: Literal["all", "hour", "day", "age"] = "all",
+    reference: Filter = "",
 ) -> Response:
     """The questions as charts; each is asked by the page itself, so that it is there at once."""
     tables = request.app.state.parts.tables
     versions, tasks = await asyncio.gather(tables.ask(evaluation.VERSIONS), tables.ask(evaluation.TASKS))
     since = time.strftime("%Y-%m-%d 00:00:00", time.gmtime(time.time() - days * 86400)) if days else ""
-    given = {"since": since, "model_version": model_version, "modality": modality, "task": task, "by": by}
+    given = {"since": since, "model_version": model_version, "modality": modality, "task": task, "by": by, "reference": reference}
     return page(
         request,
         "evaluation.html",

@@ -8,6 +8,7 @@ Next: sinks/console/pages.py
 import asyncio
 import itertools
 import json
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,6 +129,24 @@ class View:
     attention: list[dict[str, Any]]
     failures: list[Row]
     model_version: str
+
+    def outline(self) -> list[tuple[Segment, list[tuple[int, list[Segment]]]]]:
+        """Each topic with its paragraphs (begin, sentences). A paragraph that a topic begins inside of stands in both, with the sentences of each."""
+        topics, paragraphs, sentences = (self.levels.get(level, []) for level in ("topic", "paragraph", "sentence"))
+        begins, starts = [p.start for p in paragraphs], [s.start for s in sentences]
+        made = []
+        for topic in topics:
+            inside = paragraphs[max(bisect_right(begins, topic.start) - 1, 0) : bisect_left(begins, topic.end)]
+            cut = [(max(p.start, topic.start), min(p.end, topic.end)) for p in inside]
+            made.append(
+                (topic, [(begin, sentences[bisect_left(starts, begin) : bisect_left(starts, end)]) for begin, end in cut if begin < end])
+            )
+        return made
+
+    def items_of(self, segment: Segment) -> list[Row]:
+        """The items of a stretch."""
+        at = [int(r["position"]) for r in self.items]
+        return self.items[bisect_left(at, segment.start) : bisect_left(at, segment.end)]
 
 
 async def find(tables: Tables, search: str = "", modality: str = "", limit: int = 50, offset: int = 0) -> list[Row]:

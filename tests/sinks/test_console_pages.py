@@ -190,6 +190,26 @@ async def test_revisions_of_a_prediction_are_one_answer_with_its_history(tables:
     assert text.ended
 
 
+async def test_the_outline_holds_each_sentence_once_under_its_topic(tables: Tables) -> None:
+    (text,) = [v for v in await sessions.load(tables, SESSION) if v.modality == "tokens"]
+    outline = text.outline()
+    assert [(topic.start, topic.end) for topic, _ in outline] == [(0, 3), (3, 6), (6, 12)]
+    assert [s.start for _, paragraphs in outline for _, sentences in paragraphs for s in sentences] == [0, 3, 6]
+
+
+def test_a_topic_that_begins_inside_a_paragraph_shares_it() -> None:
+    levels = {
+        "topic": [sessions.Segment(0, 7), sessions.Segment(7, 10)],
+        "paragraph": [sessions.Segment(0, 5), sessions.Segment(5, 10)],
+        "sentence": [sessions.Segment(n, n + 1) for n in range(10)],
+    }
+    view = sessions.View("s", "tokens", [], 0, 10, True, None, levels, [], [], [], "")
+    assert [(t.start, [(b, [s.start for s in some]) for b, some in ps]) for t, ps in view.outline()] == [
+        (0, [(0, [0, 1, 2, 3, 4]), (5, [5, 6])]),
+        (7, [(7, [7, 8, 9])]),
+    ]
+
+
 async def test_attention_over_the_window_is_summed_over_the_items_it_falls_on(tables: Tables) -> None:
     (text,) = [v for v in await sessions.load(tables, SESSION) if v.modality == "tokens"]
     (state,) = text.attention
@@ -216,6 +236,9 @@ async def test_every_question_answers_over_the_api_and_its_written_out_sql_gives
         told = await asked.get(f"/api/v1/evaluation/questions/{question['name']}", params={"by": by, "model_version": "it's"})
         assert told.status_code == 200, told.text
         assert await tables.ask(told.json()["sql"]) == told.json()["rows"], question["name"]
+        can = {p["name"]: p["choices"] for p in question["parameters"]}.get("by", [])
+        assert told.json()["values"].get("by", by) in (by, *can)
+        assert by not in can or told.json()["values"]["by"] == by
         chart = told.json()["chart"]
         columns = {c["name"] for c in question["columns"]}
         assert {chart[k] for k in ("figure", "low", "high", "x")} - {""} <= columns

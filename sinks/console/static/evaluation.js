@@ -25,7 +25,8 @@ async function ask(place) {
     const told = await answer.json();
     if (!answer.ok) throw new Error(told.detail || `the console answered ${answer.status}`);
     place.querySelector("pre").textContent = told.sql;
-    said.textContent = told.rows.length ? `${told.rows.length} row${told.rows.length === 1 ? "" : "s"}` : "";
+    const rows = told.rows.length ? `${told.rows.length} row${told.rows.length === 1 ? "" : "s"}` : "";
+    said.textContent = given.by && told.values.by && told.values.by !== given.by ? `${rows}, not by ${given.by}` : rows;
     drawn.set(place, told);
     show(place, told);
   } catch (problem) {
