@@ -61,8 +61,15 @@ class Levels:
 def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shape of each field for one session."""
     S, narrow = config.sentence_width, (1,)
-    rings = {"sentences": (config.sentence_reach, S + N_FLAGS), "paragraphs": (config.paragraph_reach, S), "topics": (config.topic_reach, S)}
-    return {f.name: rings.get(f.name, (5,) if f.name == "habits" else narrow if f.name[:2] == "n_" or "weight" in f.name else (S,)) for f in fields(Levels)}
+    rings = {
+        "sentences": (config.sentence_reach, S + N_FLAGS),
+        "paragraphs": (config.paragraph_reach, S),
+        "topics": (config.topic_reach, S),
+    }
+    return {
+        f.name: rings.get(f.name, (5,) if f.name == "habits" else narrow if f.name[:2] == "n_" or "weight" in f.name else (S,))
+        for f in fields(Levels)
+    }
 
 
 def no_levels(config: ModelConfig, rows: int) -> Levels:

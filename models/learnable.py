@@ -16,7 +16,7 @@ class Lesson:
     """One line as a replay buffer keeps it: enough to learn from it again without its session."""
 
     text: str
-    """The line's template, values masked."""
+    """The line's template, values masked; empty where the lesson is the end of a session, which is an event like a line."""
     before: tuple[str, ...]
     """Templates of the lines before it in its session, oldest first, at most CONTEXT; empty at a session's first line."""
     severity: int
@@ -26,6 +26,12 @@ class Lesson:
     surprise: float
     """How unusual the line was when it came, 0 to 1."""
     ends_session: bool = False
+    whole: tuple[tuple[str, int], ...] = ()
+    """At an end: the session's templates and how many lines of each; empty at a line."""
+    worst_line: float = 0.0
+    """At an end: the largest surprise among the session's lines."""
+    is_replay: bool = False
+    """Taught before: nets learn from it again so that they do not forget, counts would count it twice. Set by who replays."""
 
 
 CONTEXT = 10
@@ -35,10 +41,14 @@ CONTEXT = 10
 class Learnable(Protocol):
     """A model of normal lines. Values do not change once made: learning makes a new one."""
 
-    version: str
+    @property
+    def version(self) -> str: ...
 
     def taught(self, lessons: Sequence[Lesson], seed: int) -> Self:
-        """A model that has learned these lessons too; runs on another thread than the hot path. The same input gives the same weights."""
+        """A model that has learned these lessons too; runs on another thread than the hot path. The same input gives the same weights.
+
+        Every line is to be taught once with `is_replay` False, in order, at best all of them: counts learn from those alone.
+        """
         ...
 
     def surprise(self, lessons: Sequence[Lesson]) -> list[float]:

@@ -1,130 +1,134 @@
-"""Log sessions: every line gets its template, its severity and how unusual it is; a session gets its worst stretch.
+"""Log sessions: every line gets its template, its severity and how unusual it is; a session gets what it was as a whole.
 
-Knows the order of one session's lines; leaves headers and times to streams/log_lines.py, which puts `source:severity` of
-the header into Item.name. The anomaly score is a baseline: one minus how often this session met such novelty before.
+Knows the order of one session's lines; what is normal is a LatentModel, shared by all sessions of a tenant: each work brings the one that judges it.
+Leaves headers and times to streams/log_lines.py, which puts `source:severity` of the header into Item.name.
 Next: models/metric_model.py
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
-from zlib import crc32
 
-import msgspec
-
+from models import log_state
+from models.latent_model import LatentModel, Lines, Verdict
+from models.latent_views import MOST, SURE
+from models.learnable import Lesson
+from models.log_state import LESSON_CHARS, STRETCH, LogState
+from models.log_traces import NONE, Open, begun, joined, kept
 from models.severity import SEVERITIES, by_keywords
 from models.steps import Answer, Item, ItemResult, StepResult, Work
-from models.templates import Mined, Miner, Row
+from models.templates import Group, Mined
 
-WARM_UP = 50
-"""Lines before anything can be unusual."""
-MEMORY = 2000.0
-"""Lines over which novelty is forgotten by 1/e: what was usual last week is no excuse today."""
-MAX_TRANSITIONS = 1024
-STRETCH = 5
-"""Lines of a stretch, for the session's score."""
-UNUSUAL = 0.99
-"""A line at or above it is an anomaly: novelty that this session shows in less than one line of a hundred."""
-NOTABLE = 0.1
-"""A novelty rarer than this is named as a reason."""
-UNUSUAL_SESSION = 0.95
-"""So unusual on average are the lines of the worst stretch of an anomalous session."""
 _NUMBER = {name: n for n, name in enumerate(SEVERITIES)}
 _HEADER_CONFIDENCE = {"pri": 0.95, "header": 0.99}
 
 
-@dataclass(slots=True)
-class LogState:
-    """What the lines of a session have shown so far."""
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A line of which all is known but how unusual it is."""
 
-    miner: Miner = field(default_factory=Miner)
-    end: int = 0
-    """Position after the last line: the session's number of items."""
-    lines: int = 0
-    previous: str = ""
-    """Group of the line before."""
-    transitions: dict[int, None] = field(default_factory=dict)
-    """Hashes of neighbouring groups met, least recently met first."""
-    weight: float = 0.0
-    """Lines in memory, faded; the same fading for the counts below."""
-    new_groups: float = 0.0
-    new_transitions: float = 0.0
-    severities: tuple[float, ...] = (0.0,) * 8
-    recent: tuple[float, ...] = ()
-    """Scores of the last lines of a stretch."""
-    worst_line: float = 0.0
-    worst_stretch: float = 0.0
-    worst_end: int = 0
-    """Position after the worst stretch."""
-    anomalies: int = 0
-    is_closed: bool = False
-
-    def copy(self) -> "LogState":
-        return replace(self, miner=self.miner.copy(), transitions=self.transitions.copy())
-
-
-class LogRow(msgspec.Struct, array_like=True, frozen=True):
-    """LogState as bytes; `layout` tells an older one."""
-
-    layout: int
-    groups: list[Row]
-    end: int
-    lines: int
-    previous: str
-    transitions: list[int]
-    weight: float
-    new_groups: float
-    new_transitions: float
-    severities: tuple[float, ...]
-    recent: tuple[float, ...]
-    worst_line: float
-    worst_stretch: float
-    worst_end: int
-    anomalies: int
-    is_closed: bool
-
-
-_encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(LogRow).decode
+    item: Item
+    mined: Mined
+    severity: tuple[int, float, str]
+    text: str
+    before: tuple[str, ...]
+    gap_s: float
+    trace: Open | None = None
+    """The record this line goes on with: it has its template and severity, and is no news."""
 
 
 class LogModel:
     """SessionModel of the `logs` topic; holds no session."""
 
-    version = "logs-1"
+    def __init__(self, normal: LatentModel | None = None, sure: float = SURE):
+        """sure: standard deviations at which a line or session is an anomaly."""
+        self.normal = normal if normal is not None else LatentModel.new()
+        """What judges sessions whose tenant has taught nothing; those of others bring theirs (Work.knowledge)."""
+        self._sure = sure
+
+    @property
+    def version(self) -> str:
+        return f"logs-2.{self.normal.version}"
+
+    @property
+    def learnable(self) -> LatentModel:
+        """What tenants begin to teach."""
+        return replace(self.normal, version=self.version)
 
     def step(self, works: Sequence[Work]) -> list[StepResult]:
-        return [self._step(work) for work in works]
+        """Draft every session's lines, judge all that meet the same knowledge at once, then conclude each session in order."""
+        drafted = [_draft(work) for work in works]
+        drafts: dict[int, list[Draft]] = {}
+        for work, found in zip(works, drafted, strict=True):
+            if not isinstance(found, Exception):
+                drafts.setdefault(id(self._normal(work)), []).extend(found[1])
+        normals = {id(normal): normal for normal in map(self._normal, works)}
+        verdicts = {key: iter(normals[key].judge(_columns(lines))) for key, lines in drafts.items()}
+        results = []
+        for work, found in zip(works, drafted, strict=True):
+            if isinstance(found, Exception):
+                results.append(StepResult(work.state, error=found))
+            else:
+                normal = self._normal(work)
+                results.append(self._conclude(normal, *found, [next(verdicts[id(normal)]) for _ in found[1]]))
+        return results
 
-    def _step(self, work: Work) -> StepResult:
-        try:
-            state = work.state.copy() if work.state is not None else LogState()
-            return StepResult(state, tuple([read(state, item) for item in work.items]))
-        except Exception as error:  # this session's data alone: the caller records it and goes on
-            return StepResult(work.state, error=error)
+    def _normal(self, work: Work) -> LatentModel:
+        return work.knowledge if work.knowledge is not None else self.normal
+
+    def _conclude(self, normal: LatentModel, state: LogState, drafts: Sequence[Draft], verdicts: Sequence[Verdict]) -> StepResult:
+        items, lessons = [], []
+        for draft, verdict in zip(drafts, verdicts, strict=True):
+            start, end = draft.item.position, draft.item.position + 1
+            is_anomaly = verdict.deviations >= self._sure
+            state.end, state.lines, state.is_closed = max(state.end, end), state.lines + 1, False
+            if draft.trace is None:
+                state.note_line(draft.text, draft.item.timestamp_us)
+                state.note_score(verdict.deviations, state.end, is_anomaly)
+                lessons.append(Lesson(draft.text, draft.before, draft.severity[0], draft.gap_s, verdict.value))
+                anomaly = _anomaly(start, end, True, is_anomaly, verdict)
+            else:
+                anomaly = Answer("anomaly", start, end, True, "normal", value=0.0, output={"reason": "", "trace": draft.trace.shown})
+            findings: tuple[Answer, ...] = (*_line_answers(draft), anomaly)
+            if draft.item.ends_session:
+                whole, lesson = self._close(normal, state)
+                findings, lessons = (*findings, whole), [*lessons, lesson]
+            items.append(ItemResult(start, findings=findings))
+        return StepResult(state, tuple(items), lessons=tuple(lessons))
 
     def close(self, work: Work) -> StepResult:
         if work.state is None or work.state.is_closed or not work.state.end:
             return StepResult(work.state)
         state = work.state.copy()
-        return StepResult(state, (ItemResult(state.end - 1, findings=(close(state),)),))
+        whole, lesson = self._close(self._normal(work), state)
+        return StepResult(state, (ItemResult(state.end - 1, findings=(whole,)),), lessons=(lesson,))
+
+    def _close(self, normal: LatentModel, state: LogState) -> tuple[Answer, Lesson]:
+        """The whole session, and what it teaches. Changes `state`."""
+        state.is_closed, state.traces = True, NONE
+        whole = tuple(state.counts.items())
+        verdict = normal.judge_session(state.counts, state.before[-1] if state.before else "", state.worst_line)
+        lesson = Lesson("", state.before, 6, 0.0, verdict.value, True, whole, min(state.worst_line / MOST, 1.0))
+        answer = _anomaly(0, state.end, True, verdict.deviations >= self._sure, verdict)
+        stretch = f"worst {STRETCH} lines end before position {state.worst_end}"
+        output = {
+            "reason": ", ".join([answer.output["reason"] or "nothing unusual", *([stretch] if state.worst_end else [])]), "level": "session",
+            "lines": state.lines, "anomalies": state.anomalies, "worst_line": state.worst_line, "worst_stretch": state.worst_stretch,
+        }  # fmt: skip
+        return replace(answer, output=answer.output | output), lesson
 
     def answer(self, work: Work) -> tuple[Answer, ...]:
         """The session's anomaly as it would be were it to end now."""
         if work.state is None or not work.state.end:
             return ()
-        whole = close(work.state.copy())
+        whole, _ = self._close(self._normal(work), work.state.copy())
         return (replace(whole, is_final=False, output={k: v for k, v in whole.output.items() if k != "level"}),)
 
     def pack(self, state: Any) -> bytes:
-        values = {name: getattr(state, name) for name in LogRow.__struct_fields__ if name not in ("layout", "groups", "transitions")}
-        return _encode(LogRow(layout=1, groups=state.miner.rows(), transitions=list(state.transitions), **values))
+        return log_state.pack(state)
 
     def unpack(self, data: bytes) -> LogState:
-        row = _decode(data)
-        if row.layout != 1:
-            raise ValueError(f"log state of layout {row.layout}, this version reads 1; run the version that wrote it or reset the session")
-        values = {name: getattr(row, name) for name in LogRow.__struct_fields__ if name not in ("layout", "groups", "transitions")}
-        return LogState(miner=Miner.restored(row.groups), transitions=dict.fromkeys(row.transitions), **values)
+        return log_state.unpack(data)
 
     def drop(self, session: str) -> None:
         """Nothing is cached outside the state."""
@@ -133,34 +137,46 @@ class LogModel:
         """Nothing is cached outside the state."""
 
     def reset(self, state: Any) -> LogState:
-        """Groups and habits are forgotten; counters and the worst stretch stay."""
-        return LogState(
-            end=state.end, lines=state.lines, worst_line=state.worst_line, worst_stretch=state.worst_stretch, worst_end=state.worst_end,
-            anomalies=state.anomalies, is_closed=state.is_closed,
-        )  # fmt: skip
+        """Templates and context are forgotten; counters and the worst stretch stay."""
+        emptied: LogState = state.emptied()
+        return emptied
 
     def cache_bytes(self) -> int:
         return 0
 
 
-def read(state: LogState, item: Item) -> ItemResult:
-    """One line: template, severity and anomaly, in this order; the session's own when it ends here. Changes `state`."""
-    start, end = item.position, item.position + 1
-    mined = state.miner.learn(item.text)
-    shown: dict[str, Any] = {"template": mined.group.shown, "parameters": mined.parameters}
-    if mined.merged:
-        shown["merged"] = list(mined.merged)
-    severity, confidence, source = severity_of(item)
-    value, reason = unusual(state, mined, severity)
-    label = "anomaly" if value >= UNUSUAL else "normal"
-    state.end, state.lines, state.is_closed = max(state.end, end), state.lines + 1, False
-    note_score(state, value, label == "anomaly")
-    findings: tuple[Answer, ...] = (
-        Answer("template", start, end, True, mined.group_id, output=shown),
-        Answer("severity", start, end, True, SEVERITIES[severity], confidence, output={"source": source}),
-        Answer("anomaly", start, end, True, label, value=value, output={"reason": reason}),
+def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
+    """The lines of one session but for their anomaly, and the state after mining them; what went wrong with this session otherwise."""
+    try:
+        state = work.state.copy() if work.state is not None else LogState()
+        before, last_us, drafts = state.before, state.last_us, []
+        for item in work.items:
+            trace = joined(state.traces, item.text, item.speaker)
+            if trace is not None:
+                drafts.append(_goes_on(state, item, trace, before))
+            else:
+                mined, severity = state.miner.learn(item.text), severity_of(item)
+                text = mined.group.shown[:LESSON_CHARS]
+                gap_s = max(item.timestamp_us - last_us, 0) / 1e6 if before else 0.0
+                drafts.append(Draft(item, mined, severity, text, before, gap_s))
+                before, last_us = (*before, text)[-log_state.CONTEXT :], item.timestamp_us
+                trace = begun(item.position, item.text, item.speaker, severity[0], mined.group_id)
+            state.traces = NONE if item.ends_session else kept(state.traces, trace)
+        return state, drafts
+    except Exception as error:  # this session's data alone: the caller records it and goes on
+        return error
+
+
+def _goes_on(state: LogState, item: Item, trace: Open, before: tuple[str, ...]) -> Draft:
+    """A line of a trace: the miner does not meet it."""
+    group = state.miner.groups.get(trace.template) or Group("", (), 0)
+    return Draft(
+        item, Mined(trace.template, group, [], False), (trace.severity, 0.9, "trace"), group.shown[:LESSON_CHARS], before, 0.0, trace
     )
-    return ItemResult(start, findings=(*findings, close(state)) if item.ends_session else findings)
+
+
+def _columns(drafts: Sequence[Draft]) -> Lines:
+    return Lines.from_columns([d.text for d in drafts], [d.before for d in drafts], [d.severity[0] for d in drafts])
 
 
 def severity_of(item: Item) -> tuple[int, float, str]:
@@ -173,52 +189,21 @@ def severity_of(item: Item) -> tuple[int, float, str]:
     return by_keywords(item.text)
 
 
-def unusual(state: LogState, mined: Mined, severity: int) -> tuple[float, str]:
-    """How unusual the line is in its session, 0..1, and why; then the session has seen it."""
-    step = crc32(f"{state.previous}{mined.group_id}".encode())
-    is_step_new = bool(state.previous) and step not in state.transitions
-    total = state.weight + 2.0
-    chances = []
-    if mined.is_new:
-        chances.append(((state.new_groups + 1.0) / total, "unseen template"))
-    elif is_step_new:
-        chances.append(((state.new_transitions + 1.0) / total, "unseen transition"))
-    if severity <= 4:
-        chances.append(((sum(state.severities[: severity + 1]) + 1.0) / total, "rare severity"))
-    is_warm = state.lines >= WARM_UP
-    value = 1.0 - min(chances)[0] if chances and is_warm else 0.0
-    reason = ", ".join([why for chance, why in chances if chance < NOTABLE])
-
-    state.transitions.pop(step, None)
-    state.transitions[step] = None
-    if len(state.transitions) > MAX_TRANSITIONS:
-        del state.transitions[next(iter(state.transitions))]
-    state.previous = mined.group_id
-    keep = 1.0 - 1.0 / MEMORY
-    state.weight = state.weight * keep + 1.0
-    state.new_groups = state.new_groups * keep + mined.is_new
-    state.new_transitions = state.new_transitions * keep + is_step_new
-    state.severities = tuple([count * keep + (level == severity) for level, count in enumerate(state.severities)])
-    return value, reason if is_warm else "too few lines to judge"
+def _line_answers(draft: Draft) -> tuple[Answer, Answer]:
+    start, end, mined = draft.item.position, draft.item.position + 1, draft.mined
+    shown: dict[str, Any] = {"template": mined.group.shown, "parameters": mined.parameters}
+    if mined.merged:
+        shown["merged"] = list(mined.merged)
+    if draft.trace is not None:
+        shown["trace"] = draft.trace.shown
+    number, confidence, source = draft.severity
+    return (
+        Answer("template", start, end, True, mined.group_id, output=shown),
+        Answer("severity", start, end, True, SEVERITIES[number], confidence, output={"source": source}),
+    )
 
 
-def note_score(state: LogState, value: float, is_anomaly: bool) -> None:
-    """Keep the worst line and the worst stretch."""
-    state.recent = (*state.recent, value)[-STRETCH:]
-    stretch = sum(state.recent) / STRETCH
-    state.anomalies += is_anomaly
-    state.worst_line = max(state.worst_line, value)
-    if stretch > state.worst_stretch:
-        state.worst_stretch, state.worst_end = stretch, state.end
-
-
-def close(state: LogState) -> Answer:
-    """The whole session, by its worst stretch. Changes `state`."""
-    state.is_closed = True
-    value = min(state.worst_stretch, 1.0)
-    label = "anomaly" if value >= UNUSUAL_SESSION else "normal"
-    output = {
-        "reason": f"worst {STRETCH} lines end before position {state.worst_end}" if state.worst_end else "nothing unusual",
-        "level": "session", "lines": state.lines, "anomalies": state.anomalies, "worst_line": state.worst_line,
-    }  # fmt: skip
-    return Answer("anomaly", 0, state.end, True, label, value=value, output=output)
+def _anomaly(start: int, end: int, is_final: bool, is_anomaly: bool, verdict: Verdict) -> Answer:
+    """`value` is 0..1, linear in standard deviations; `output.reason` names the views that find it unusual, the loudest first."""
+    output = {"reason": ", ".join(verdict.reasons), "deviations": round(verdict.deviations, 3)}
+    return Answer("anomaly", start, end, is_final, "anomaly" if is_anomaly else "normal", value=verdict.value, output=output)

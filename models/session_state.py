@@ -124,7 +124,9 @@ def unpack(data: bytes, config: ModelConfig) -> TextState:
         raise StateError(
             f"text session state of {len(data)} bytes cannot be read ({problem}); replay the session from its start"
         ) from problem
-    raise StateError(f"text session state of layout {layout}; this version reads {FIRST_LAYOUT} and {LAYOUT}: replay the session from its start")
+    raise StateError(
+        f"text session state of layout {layout}; this version reads {FIRST_LAYOUT} and {LAYOUT}: replay the session from its start"
+    )
 
 
 FIRST_LAYOUT = 1

@@ -205,7 +205,9 @@ class Walk:
     def _sentence_vector(self) -> torch.Tensor:
         width = self.above.config.width
         hidden, words = self.sums[: width + 1], self.sums[width + 1 :]
-        means = [torch.from_numpy(part[:-1] / np.maximum(part[-1], np.float32(floor)))[None] for part, floor in ((hidden, 1e-6), (words, 1))]
+        means = [
+            torch.from_numpy(part[:-1] / np.maximum(part[-1], np.float32(floor)))[None] for part, floor in ((hidden, 1e-6), (words, 1))
+        ]
         return self.above.hierarchy.pool.sentence(*means)
 
     def _document_vector(self) -> torch.Tensor:

@@ -15,22 +15,29 @@ from models.steps import SessionModel
 from schemas.codec import Codec
 from schemas.events import MODALITIES
 from schemas.registry import Registry
-from schemas.topics import SESSION_TABLES, app_id
-from streams.agents import chat, labels, logs, metrics, requests, tokens
+from schemas.topics import LEARNING_TABLE, SESSION_TABLES, app_id, changelog_of
+from schemas.topics import lessons as lessons_topic
+from streams.agents import chat, labels, lessons, logs, metrics, requests, tokens
 from streams.batching import BatchConsumer
 from streams.config import StreamConfig
 from streams.deliveries import Deliveries
 from streams.delivery import App, add_table, make_app, on_assigned, on_revoked
 from streams.emit import Emitter
 from streams.inference import Inference
+from streams.judging import Judging
 from streams.lane import Lane, Services
+from streams.learned import Learned, read
 from streams.reading import Reader
 from streams.sessions import Sessions
 from streams.side import Side
+from streams.teaching import Teaching, last_in_line
 from streams.tracing import Sampler, Tracer
+from streams.versions import Versions
 
 MAX_POLL_RECORDS = 1000
 """Records of one batch: a step must end well within a rebalance (streams/batching.py, BODY_GRACE_S)."""
+LEARNS = "logs"
+"""The modality whose model learns from the stream."""
 AGENTS: dict[str, Any] = {"tokens": tokens, "chat": chat, "logs": logs, "metrics": metrics}
 
 
@@ -70,18 +77,47 @@ def build_app(
 
     # topics of sessions: an agent, a table and a lane each
     lanes: dict[str, Lane] = {}
+    versions = _learn(app, config, services) if config.learning.enabled else None
     for modality in MODALITIES:
         table = add_table(app, SESSION_TABLES[modality])
         sessions = Sessions(modality, table, services.inference)
         deliveries = Deliveries(lambda: cast(BatchConsumer, app.consumer))
         unread = _unread(app, prefix + modality)
-        lanes[modality] = Lane(modality, reader(modality, AGENTS[modality]), sessions, deliveries, services, unread)
+        learns = versions if modality == LEARNS else None
+        judging = Judging(modality, services.inference, learns)
+        taught = lessons_topic(prefix).name if learns else None
+        lanes[modality] = Lane(modality, reader(modality, AGENTS[modality]), sessions, deliveries, services, unread, judging, taught)
         AGENTS[modality].register(app, prefix + modality, lanes[modality])
         _follow_assignment(app, prefix + modality, sessions)
     # topics beside them
     labels.register(app, prefix + "labels", Side("labels", reader("labels", labels), services.emitter, app.publisher))
     requests.register(app, prefix + "requests", Side("requests", reader("requests", requests), services.emitter, app.publisher), lanes)
     return app
+
+
+def _learn(app: App, config: StreamConfig, services: Services) -> Versions | None:
+    """The learners of the log model, beside its lane; None for a model that learns nothing."""
+    base, prefix = services.inference.learnable(LEARNS), config.topic_prefix
+    if base is None:
+        return None
+    table, topic = add_table(app, LEARNING_TABLE), lessons_topic(prefix).name
+    learned = Learned(config.kafka_bootstrap, changelog_of(LEARNING_TABLE, prefix), base)
+    lines = prefix + LEARNS
+    versions = Versions(table, learned, lambda partition: cast(BatchConsumer, app.consumer).log_end(TP(lines, partition)))
+    teaching = Teaching(
+        config.learning,
+        learned,
+        table,
+        lambda partition, begin, end: read(config.kafka_bootstrap, topic, partition, begin, end),
+        services.publisher.publish,
+        lambda happened, partition: services.emitter.records(lessons.events_of(happened), partition),
+        ThreadPoolExecutor(1, thread_name_prefix="learner", initializer=last_in_line),
+    )
+    lessons.register(app, topic, teaching)
+    for follow in (on_assigned, on_revoked):
+        follow(app, lambda places: versions.moved([p for t, p in places if t == lines]))
+        follow(app, lambda places: teaching.moved([p for t, p in places if t == topic]))
+    return versions
 
 
 def _unread(app: App, topic: str) -> Callable[[int, int], bool]:

@@ -248,6 +248,11 @@ class BatchConsumer(Consumer):
             return True
         return flight is not None and len(flight) > 0 and flight[-1].last_offset >= reached
 
+    def log_end(self, tp: TP) -> int | None:
+        """End of a partition's log when its records were last fetched; None before that, since the partition came."""
+        assignment = self._thread._ensure_consumer()._subscription.subscription.assignment
+        return assignment.state_value(tp).highwater if assignment is not None and tp in assignment.tps else None
+
     async def heard(self) -> bool:
         """Whether the group has heard of this worker within the session timeout; waits for the next heartbeat when not.
 

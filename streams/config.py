@@ -1,7 +1,7 @@
 """Settings of one worker: names, defaults, units, meanings.
 
 Knows values only; schemas/settings.py fills them, streams/__main__.py passes the environment in. Settings of the model
-([buffer], [hierarchical_update], [state], [topics]) are models/config.py's.
+([buffer], [hierarchical_update], [state], [topics]) are models/config.py's, [learning] is models/learner.py's.
 """
 
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.config import BufferSettings, CacheSettings, TopicSettings, UpdateSettings
+from models.learner import LearningSettings
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class StreamConfig:
     """Written when the worker consumes, removed when it stops."""
     session_idle_s: float = 1800.0
     """A session without a record for so long, by the wall clock, is closed."""
-    max_record_bytes: int = 1_000_000
-    """A larger text is refused: failure and dead letter."""
+    max_record_bytes: int = 2_097_152
+    """A larger record is refused: failure and dead letter. A line of 1 MiB fits, with its key and what JSON escapes."""
     max_future_s: float = 86_400.0
     """A timestamp further ahead of Kafka's is replaced by Kafka's."""
     watchdog_s: float = 60.0
@@ -87,3 +88,4 @@ class StreamConfig:
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    learning: LearningSettings = field(default_factory=LearningSettings)

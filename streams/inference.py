@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
+from models.learnable import Learnable, Lesson
 from models.steps import Answer, ItemResult, SessionModel, StepResult, Work
 
 
@@ -53,6 +54,10 @@ class Inference:
 
     def version(self, modality: str) -> str:
         return self._models[modality].version
+
+    def learnable(self, modality: str) -> Learnable | None:
+        """What of a model is taught while lines stream in, as it was shipped; None for one that is not."""
+        return getattr(self._models[modality], "learnable", None)
 
     async def step(self, modality: str, works: Sequence[Work]) -> tuple[list[Stepped], float]:
         """Step all sessions at once; returns one Stepped per work, in order, and the milliseconds the step took."""
@@ -104,8 +109,9 @@ def step_all(model: SessionModel, works: Sequence[Work]) -> list[Stepped]:
 def recover(model: SessionModel, work: Work) -> Stepped:
     """Item by item: retry, rebuild the cache, reset the window; an item that still fails is skipped."""
     state, items, recoveries, last = work.state, list[ItemResult](), list[Recovery](), StepResult(work.state)
+    lessons: list[Lesson] = []
     for item in work.items:
-        one = Work(work.session, state, (item,))
+        one = replace(work, state=state, items=(item,))
         result = _try(model, one)
         for action, prepare in (("retry", _same), ("rebuild_cache", _rebuilt), ("reset_window", _reset)):
             if result.error is None:
@@ -120,14 +126,29 @@ def recover(model: SessionModel, work: Work) -> Stepped:
             recoveries.append(Recovery(item.position, result.error, "dead_letter", True))
             closing = StepResult(state)
             if item.ends_session:
-                closed = _close(model, Work(work.session, state, ()))
+                closed = _close(model, replace(work, state=state, items=()))
                 closing, also = closed.result, [replace(recovery, position=item.position) for recovery in closed.recoveries]
                 recoveries += also
             findings = tuple(f for i in closing.items for f in i.findings)
             result = replace(closing, items=(ItemResult(item.position, -1, findings),))
         state, last = result.state, result
         items += result.items
-    return Stepped(replace(last, state=state, items=tuple(items)), tuple(recoveries))
+        lessons += result.lessons
+    return Stepped(replace(last, state=state, items=tuple(items), lessons=tuple(lessons)), tuple(recoveries))
+
+
+def joined(first: Stepped, second: Stepped) -> Stepped:
+    """Two steps of one session, one after the other, as one."""
+    a, b = first.result, second.result
+    both = replace(
+        b,
+        items=a.items + b.items,
+        lessons=a.lessons + b.lessons,
+        cache_hit=a.cache_hit and b.cache_hit,
+        encode_ms=a.encode_ms + b.encode_ms,
+        update_ms=a.update_ms + b.update_ms,
+    )
+    return Stepped(both, first.recoveries + second.recoveries)
 
 
 def _step_alone(model: SessionModel, work: Work) -> Stepped:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 from opentelemetry.sdk.trace import ReadableSpan
 
 from models.steps import Work
@@ -21,12 +22,15 @@ from streams.deliveries import Deliveries
 from streams.emit import Emitter
 from streams.failures import Failure, to_event
 from streams.inference import Inference, Recovery, Stepped
+from streams.judging import Asked, Judged, Judging
+from streams.lessons import Said, records
 from streams.pipeline import Cause, Timing, answer_request, conclude, conclude_idle
 from streams.publisher import Outgoing, Publisher
 from streams.reading import Decoded, Reader
 from streams.session import Accepted, Place, PositionError, Read, TimestampError, accept, is_replay
 from streams.sessions import MOST_IDLE, Session, Sessions, cache_name
 from streams.tracing import Times, Tracer, to_otlp
+from streams.versions import DEFAULT_TENANT
 
 DAY_MS = 86_400_000
 TEXT_STEP_RECORDS = 256
@@ -70,9 +74,13 @@ class Lane:
         deliveries: Deliveries,
         services: Services,
         unread: Callable[[int, int], bool],
+        judging: Judging | None = None,
+        lessons: str | None = None,
     ):
-        """`unread(partition, offset)`: whether records wait, at the broker or here from that offset on."""
+        """`unread(partition, offset)`: whether records wait, at the broker or here from that offset on. lessons: topic of what can be learned."""
         self.modality = modality
+        self._judging = judging or Judging(modality, services.inference)
+        self._lessons = lessons
         self._unread = unread
         self._reached: dict[int, int] = {}
         """Partition -> offset after the last record that a step has taken."""
@@ -104,8 +112,8 @@ class Lane:
         pending, outgoing = self._accept_all(step)
         # 2. step: one model step for all sessions, off the event loop
         step_ns = time.time_ns()
-        works = [Work(cache_name(self.modality, p.session.id), p.session.model_state, [a.item for a in p.accepted]) for p in pending]
-        stepped, step_ms = await self._services.inference.step(self.modality, works)
+        judged, step_ms = await self._judging.step([Asked(p.session, p.reads, [a.item for a in p.accepted]) for p in pending])
+        stepped = [one.stepped for one in judged]
         # 3. conclude: what was found becomes events
         timing = Timing(
             now_ms=time.time_ns() / 1e6,
@@ -117,8 +125,12 @@ class Lane:
         )
         traced: list[tuple[Read, TraceContext]] = []
         over = self._over_budget(pending, timing)
-        for one, result in zip(pending, stepped, strict=True):
-            outgoing += self._conclude(one, result, timing, polled_ns, traced, one is over)
+        for one, verdict in zip(pending, judged, strict=True):
+            outgoing += self._conclude(one, verdict, timing, polled_ns, traced, one is over)
+        said = [
+            Said(_tenant(one.session), one.reads[-1].place, one.accepted[-1].item.timestamp_us, done.result.lessons)
+            for one, done in zip(pending, stepped, strict=True)
+        ]
         changed = [p.session for p in pending]
         self.sessions.keep(changed, timing.now_ms)
         self._reached |= {batch.partition: batch.last_offset + 1 for batch, _ in step}
@@ -126,12 +138,17 @@ class Lane:
         async def deliver() -> None:
             # 4. publish, 5. store, 6. ack: in this order, while the next step is accepted and goes through the model
             publish_ns = time.time_ns()
+            if versions := self._judging.versions:
+                await versions.store()  # first of all: who replays this must judge it alike
             await self._services.publisher.publish(outgoing)
             times = Times(polled_ns, decoded_ns, step_ns, *_stages(step_ns, stepped), publish_ns, time.time_ns())
             await self._publish_spans(traced, times)
             await self.sessions.store(changed)
+            await self._publish_lessons(said, timing.now_ms)
             for batch, _ in step:
                 batch.ack()
+                if versions:
+                    versions.delivered(batch.partition, batch.last_offset + 1)
 
         await self._deliveries.begin(deliver)
 
@@ -149,7 +166,11 @@ class Lane:
             self._idle_due_ms = min(self._idle_due_ms, now_ms + IDLE_TICK_S * 1000)
         if not idle:
             return
-        works = [Work(cache_name(self.modality, s.id), s.model_state, ()) for s in idle]
+        known = [await self._judging.knowledge(s) for s in idle]
+        if late := [_as_of(s, name) for s, (name, _) in zip(idle, known, strict=True) if name != s.state.version]:
+            await self.sessions.store(late)  # the version of their last line is gone: who closes them again must take the same one
+            idle = [next((n for n in late if n.id == s.id), s) for s in idle]
+        works = [Work(cache_name(self.modality, s.id), s.model_state, (), k) for s, (_, k) in zip(idle, known, strict=True)]
         stepped = await self._services.inference.close(self.modality, works)
         timing, outgoing, closed = Timing(now_ms=time.time_ns() / 1e6), list[Outgoing](), list[Session]()
         for session, one in zip(idle, stepped, strict=True):
@@ -161,6 +182,10 @@ class Lane:
         await self._deliveries.finished()
         await self._services.publisher.publish(outgoing)
         await self.sessions.store(closed)
+        said = [
+            Said(_tenant(s), self._last_cause(s).place, s.state.last_us, one.result.lessons) for s, one in zip(closed, stepped, strict=True)
+        ]
+        await self._publish_lessons(said, now_ms)
 
     async def answer(self, session_id: str, partition: int, request_id: str, task: str | None) -> list[Event]:
         """What can be said of a session now, as partial predictions; empty when this modality does not know it."""
@@ -168,7 +193,8 @@ class Lane:
             session = self.sessions.load(partition, [session_id])[session_id]
             if session.state.next_position == 0:
                 return []
-            work = Work(cache_name(self.modality, session_id), session.model_state, ())
+            _, knowledge = await self._judging.knowledge(session)
+            work = Work(cache_name(self.modality, session_id), session.model_state, (), knowledge)
             answers = await self._services.inference.answer(self.modality, work)
             wanted = [a for a in answers if task is None or a.task == task]
             return answer_request(self._last_cause(session), request_id, wanted, Timing(now_ms=time.time_ns() / 1e6))
@@ -184,6 +210,8 @@ class Lane:
                 outgoing.append(emitter.raw(self.modality, forward.partition, forward.key, forward.value, forward.headers))
             for failure, partition, record in decoded.failures:
                 outgoing += emitter.refused(failure, partition, tuple(record.headers or ()), version)
+            for failure, partition in decoded.notices:
+                outgoing += emitter.records([to_event(failure, version)], partition)
             if new := {read.session_id for read in decoded.reads} - found.keys():
                 found |= self.sessions.load(batch.partition, new)
         pending: dict[str, Pending] = {}
@@ -207,23 +235,24 @@ class Lane:
         return list(pending.values()), outgoing
 
     def _conclude(
-        self, one: Pending, stepped: Stepped, timing: Timing, polled_ns: int, traced: list[tuple[Read, TraceContext]], over: bool
+        self, one: Pending, judged: Judged, timing: Timing, polled_ns: int, traced: list[tuple[Read, TraceContext]], over: bool
     ) -> list[Outgoing]:
         """Records to publish for one session; its state and model state are the new ones then. Adds to `traced`."""
-        services, outgoing = self._services, list[Outgoing]()
+        services, outgoing, stepped = self._services, list[Outgoing](), judged.stepped
         version, arrived_ms = services.inference.version(self.modality), polled_ns / 1e6
         causes = [
             Cause(
                 read.session_id,
                 self.modality,
-                version,
+                self._judging.name_of(learned),
                 read.place,
                 accepted.item.timestamp_us,
                 read.trace.trace_id if read.trace else "",
                 arrived_ms,
             )
-            for read, accepted in zip(one.reads, one.accepted, strict=True)
+            for read, accepted, learned in zip(one.reads, one.accepted, judged.versions, strict=True)
         ]
+        one.session.state = msgspec.structs.replace(one.session.state, version=judged.versions[-1])
         one.session.state, events = conclude(one.session.state, causes, one.accepted, stepped.result, timing, services.config)
         one.session.model_state = stepped.result.state
         for number, (read, accepted, its_events) in enumerate(zip(one.reads, one.accepted, events, strict=True)):
@@ -243,6 +272,11 @@ class Lane:
             outgoing += self._recovered(one, recovery, tries[recovery.position])
             tries[recovery.position] += 1
         return outgoing
+
+    async def _publish_lessons(self, said: Iterable[Said], now_ms: float) -> None:
+        """What can be learned goes to the learners: after the store, so that a line is learned once or, in a crash, never."""
+        if self._lessons is not None and (outgoing := records(self._lessons, said, int(now_ms * 1000))):
+            await self._services.publisher.publish(outgoing)
 
     def _over_budget(self, pending: list[Pending], timing: Timing) -> Pending | None:
         """The session whose first record waited longest, when the step is over budget: its trace is kept for the step."""
@@ -281,7 +315,7 @@ class Lane:
         """The session's last record, as the cause of what no record causes."""
         state = session.state
         place = Place(self._services.config.topic_prefix + self.modality, state.source_partition, state.source_offset, state.arrived_ms)
-        return Cause(session.id, self.modality, self._services.inference.version(self.modality), place, state.last_us)
+        return Cause(session.id, self.modality, self._judging.name_of(state.version), place, state.last_us)
 
     async def _publish_spans(self, traced: Iterable[tuple[Read, TraceContext]], times: Times) -> None:
         services = self._services
@@ -290,6 +324,15 @@ class Lane:
             services.export_spans(spans)
             parts = (spans[n : n + SPANS_A_RECORD] for n in range(0, len(spans), SPANS_A_RECORD))
             await services.publisher.publish([services.emitter.raw("traces", 0, None, to_otlp(part), []) for part in parts])
+
+
+def _tenant(session: Session) -> str:
+    return session.state.tenant or DEFAULT_TENANT
+
+
+def _as_of(session: Session, version: str) -> Session:
+    """The session as of another version."""
+    return Session(session.id, session.partition, msgspec.structs.replace(session.state, version=version), session.model_state)
 
 
 def _stages(step_ns: int, stepped: Sequence[Stepped]) -> tuple[int, int]:

@@ -7,12 +7,14 @@ Next: streams/inference.py
 
 import msgspec
 
-from models.steps import Item
+from models.steps import Accumulated, Item
 from schemas.errors import FieldError, RecordError
 from schemas.origin import Origin
 from schemas.trace import Header, TraceContext
 from streams.config import StreamConfig
 from streams.sampling import is_sampled
+
+MAX_TENANT_CHARS = 64
 
 
 class PositionError(RecordError):
@@ -63,6 +65,10 @@ class SessionState(msgspec.Struct, frozen=True):
     source_partition: int = -1
     """Partition and offset of the last record, for events that no record causes."""
     source_offset: int = -1
+    tenant: str = ""
+    """Whose session it is, as its first line says; empty for nobody's in particular."""
+    version: str = ""
+    """The learned version that judged its last line; empty for the shipped one."""
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
@@ -101,6 +107,8 @@ class Contents(msgspec.Struct, frozen=True, gc=False):
     speaker: str = ""
     name: str = ""
     value: float = 0.0
+    accumulated: Accumulated | None = None
+    """metrics: what the value was counted over."""
     position: int | None = None
     ends_session: bool = False
 
@@ -159,6 +167,7 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
         speaker=contents.speaker,
         name=contents.name,
         value=contents.value,
+        accumulated=contents.accumulated,
         wants_label=label_due and config.prediction.emit_partial and config.prediction.mode == "continuous",
         wants_state=is_sampled(config.sampling.model_state, session_id, position),
         wants_document=document_due,
@@ -179,6 +188,8 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
         answers=state.answers,
         source_partition=place.partition,
         source_offset=place.offset,
+        tenant=contents.metadata.get("tenant", "")[:MAX_TENANT_CHARS] if first else state.tenant,
+        version=state.version,
     )
     return new, Accepted(item, contents.shown, contents.metadata, tuple(notices) if notices else (), performance_due)
 

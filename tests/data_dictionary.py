@@ -26,6 +26,8 @@ UNSAID = {
     "built_hours": "From how many rows of each table an hour was computed; one that holds more by now is computed anew.",
 }
 """Tables without a comment of their own."""
+LATER = {"one of 256 by the hash": "one of 64 by the hash"}
+"""What a later migration changed in the words of an earlier one, which stays as it is."""
 FORGET = "To forget after a while"
 
 
@@ -69,7 +71,10 @@ def tables() -> list[tuple[str, str]]:
     for migration in migrations.read():
         for comment, name in CREATED.findall(migration.sql):
             said = [line[2:].strip() for line in comment.splitlines() if FORGET not in line]
-            found.append((name, " ".join(said) or UNSAID[name]))
+            purpose = " ".join(said) or UNSAID[name]
+            for before, now in LATER.items():
+                purpose = purpose.replace(before, now)
+            found.append((name, purpose))
     return found
 
 

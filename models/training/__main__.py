@@ -45,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m models.training", description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     p.add_argument("--data", type=Path, required=True, help="folder with plain/, text/ and chat/")
     p.add_argument("--out", type=Path, required=True, help="folder of the checkpoint to write")
-    p.add_argument("--run-folder", type=Path, default=Path(".training"), help="folder of training checkpoints, milestones and curves [.training]")
+    p.add_argument(
+        "--run-folder", type=Path, default=Path(".training"), help="folder of training checkpoints, milestones and curves [.training]"
+    )
     p.add_argument("--resume", action="store_true", help="go on with the run in --run-folder, to the bit as if it had not stopped")
     p.add_argument("--steps-language", type=_count, default=4000, metavar="N", help="steps of stage one [4000]")
     p.add_argument("--steps-levels", type=_count, default=2000, metavar="N", help="steps of stage two [2000]")
@@ -102,7 +104,9 @@ def tokenizer_of(path: Path, data: Path, run: Path, ranks: Ranks) -> WordTokeniz
 
 def weights_of(path: Path, module: str) -> dict[str, Tensor]:
     if not path.exists():
-        raise ModelConfigError(f"--{'trunk' if module == 'trunk' else 'levels'} {path}: is not there; wanted a milestone folder or a .safetensors file")
+        raise ModelConfigError(
+            f"--{'trunk' if module == 'trunk' else 'levels'} {path}: is not there; wanted a milestone folder or a .safetensors file"
+        )
     return rolling.weights(path, module) if path.is_dir() else load_file(path)
 
 
@@ -122,7 +126,9 @@ def word_table_of(a: argparse.Namespace, tokenizer: WordTokenizer, config: Model
     return table
 
 
-def taught(words: WordTable, documents: Sequence[Document], tokenizer: WordTokenizer, run: Path, tell: Teller) -> dict[tuple[int, ...], np.ndarray]:
+def taught(
+    words: WordTable, documents: Sequence[Document], tokenizer: WordTokenizer, run: Path, tell: Teller
+) -> dict[tuple[int, ...], np.ndarray]:
     """What the teacher says of the documents' units, in the word table's space."""
     units, vectors = meanings.teach(documents, tokenizer, run, tell)
     return dict(zip(units, words.taught(vectors)))

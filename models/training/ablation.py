@@ -29,7 +29,15 @@ LONG_DOCUMENTS = 40
 FIGURES = ("shift", "topic", "document")
 
 
-def retrained(model: checkpoint.TextModel, documents: Sequence[Document], dev: Sequence[Document], targets: Targets, steps: int, part: str, tell: Teller) -> dict[str, float]:
+def retrained(
+    model: checkpoint.TextModel,
+    documents: Sequence[Document],
+    dev: Sequence[Document],
+    targets: Targets,
+    steps: int,
+    part: str,
+    tell: Teller,
+) -> dict[str, float]:
     """Dev losses after `steps` of the levels and heads alone, with one part silenced."""
     model.hierarchy.muted = frozenset((part,))
     model.requires_grad_(False)
@@ -93,7 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"| {part} | " + " | ".join(f"{found[f]:.4f}" for f in FIGURES) + " |", flush=True)
     batches = (collate([(d, 0)], config.max_positions, 4, targets, config.n_sinks) for d in long)
     without, remembered, n = remembering(checkpoint.load(a.model).model, batches, tell)
-    print(f"\nMemory in the sinks: {without:.4f} nats per token behind a cut without it, {remembered:.4f} with it ({n:,} tokens of {len(long)} documents)")
+    print(
+        f"\nMemory in the sinks: {without:.4f} nats per token behind a cut without it, {remembered:.4f} with it ({n:,} tokens of {len(long)} documents)"
+    )
     return 0
 
 

@@ -162,7 +162,9 @@ def language(data: Path, tell: Tell) -> Table:
         tell(f"language: {size} n-grams of {order} tokens and fewer counted")
         bits = sum(model.code_length_bits(np.array(tokenizer.encode(text))) for text in texts)
         rows.append((f"{order}-grams of tokens, Kneser-Ney", f"{size / 1e6:.1f} M", f"{bits / len(encoded):.3f}"))
-    return Table(f"Held-out plain text, {len(encoded):,} bytes of {len(texts)} texts", ("what", "n-grams kept", "bits per byte"), tuple(rows))
+    return Table(
+        f"Held-out plain text, {len(encoded):,} bytes of {len(texts)} texts", ("what", "n-grams kept", "bits per byte"), tuple(rows)
+    )
 
 
 PARTS = ("topics", "labels", "sentences", "language")

@@ -241,7 +241,9 @@ def fit(documents: Sequence[Played], labels: Sequence[str]) -> Calibration:
         else:
             c = replace(c, text_shift_temperature=t, text_shift_bias=b, text_threshold=best)
     columns = DEFAULT.columns(labels)
-    units = _balanced((z, near, label, d.source) for d in documents for z, near, label in _label_truths(d, threshold_logit(d, c)) if label in labels)
+    units = _balanced(
+        (z, near, label, d.source) for d in documents for z, near, label in _label_truths(d, threshold_logit(d, c)) if label in labels
+    )
     wholes = _balanced((*d.document, d.whole, d.source) for d in documents if d.whole in labels and d.document)
     scorings = []
     for cases in (units, wholes):

@@ -15,7 +15,9 @@ import numpy as np
 
 from models import sealed
 
-HOW_TO_DRAW = "no pictures of the curves: matplotlib is not installed; `pip install -e '.[train]'`, then `python -m models.training.curves {run}`"
+HOW_TO_DRAW = (
+    "no pictures of the curves: matplotlib is not installed; `pip install -e '.[train]'`, then `python -m models.training.curves {run}`"
+)
 TRAIN, DEV, MARK = "#7a9cc6", "#c2410c", "#166534"
 
 
@@ -67,7 +69,11 @@ def draw(run: Path) -> list[Path]:
         by_stage.setdefault(line["stage"], []).append(line)
     for stage, rows in by_stage.items():
         about: dict[str, Any] = next((r["about"] for r in rows if "about" in r), {})
-        merit, units, best_is = about.get("merit", ""), about.get("units", {}), "lowest" if about.get("lower_is_better", True) else "highest"
+        merit, units, best_is = (
+            about.get("merit", ""),
+            about.get("units", {}),
+            "lowest" if about.get("lower_is_better", True) else "highest",
+        )
         names = list(dict.fromkeys(name for r in rows for kind in ("dev", "train") for name in r.get(kind, {})))
         names.sort(key=lambda name: (name != merit, not any(name in r.get("dev", {}) for r in rows)))
         if not names:
@@ -79,7 +85,9 @@ def draw(run: Path) -> list[Path]:
         for place, name in enumerate(names):
             panel = figure.add_subplot(n_rows, columns, place + 1)
             _panel(panel, name, rows, name == merit)
-            panel.set_title(name + (f" (figure of merit, {best_is} is best)" if name == merit else ""), fontsize=9.5, loc="left", fontweight="bold")
+            panel.set_title(
+                name + (f" (figure of merit, {best_is} is best)" if name == merit else ""), fontsize=9.5, loc="left", fontweight="bold"
+            )
             panel.set_ylabel(units.get(name, "loss, nats"), fontsize=8.5)
             panel.set_xlabel("optimizer steps", fontsize=8.5)
         last = max(r["step"] for r in rows)
@@ -107,7 +115,9 @@ def _panel(panel: Any, name: str, rows: list[dict[str, Any]], is_merit: bool) ->
         panel.plot(x, y, color=DEV, linewidth=1.4, marker="o", markersize=3, label="dev")
     marks = {r["step"]: r["milestone"] for r in rows if "milestone" in r} if is_merit else {}
     if marks:
-        panel.plot(list(marks), list(marks.values()), linestyle="none", marker="*", markersize=8, color=MARK, label="milestone kept", zorder=5)
+        panel.plot(
+            list(marks), list(marks.values()), linestyle="none", marker="*", markersize=8, color=MARK, label="milestone kept", zorder=5
+        )
         step, value = list(marks.items())[-1]
         panel.annotate(f"{value:.3f}", (step, value), textcoords="offset points", xytext=(-4, 8), ha="right", fontsize=8.5, color=MARK)
     if shown:  # the first steps, far off, would flatten all the rest

@@ -26,7 +26,9 @@ FILES = (
 def data_hashes(data: Path) -> dict[str, str]:
     """sha256 of every file that training reads. Raises ModelConfigError where the folder is another than wanted."""
     if not data.is_dir():
-        raise ModelConfigError(f"--data {data}: {'is a file' if data.exists() else 'is not there'}; wanted a folder with plain/, text/, chat/")
+        raise ModelConfigError(
+            f"--data {data}: {'is a file' if data.exists() else 'is not there'}; wanted a folder with plain/, text/, chat/"
+        )
     missing = [f for f in FILES if not (data / f).is_file()]
     if missing:
         seen = ", ".join(sorted(p.name + "/" * p.is_dir() for p in data.iterdir())[:12]) or "nothing"
@@ -57,7 +59,9 @@ def begin(run: Path, settings: Mapping[str, Any], resume: bool) -> None:
     try:
         before = dict(json.loads(path.read_bytes()))
     except OSError as problem:
-        raise ModelConfigError(f"--resume: {path} is not there ({problem.strerror}); name the run's folder with --run-folder, or start without") from problem
+        raise ModelConfigError(
+            f"--resume: {path} is not there ({problem.strerror}); name the run's folder with --run-folder, or start without"
+        ) from problem
     except (ValueError, TypeError) as problem:
         raise ModelConfigError(f"--resume: {path} is not readable ({problem}); restore it, or start anew") from problem
     now = json.loads(sealed.as_json(settings))

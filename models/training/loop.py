@@ -159,23 +159,28 @@ def _restore(stage: Stage, saved: Saved, ranks: Ranks) -> None:
     state.load_random(stage.rng, ranks.device, random[ranks.rank])
 
 
-def _validated(
-    stage: Stage, run: Path, done: int, best: float | None, written: Curves, device: torch.device, tell: Teller
-) -> float | None:
+def _validated(stage: Stage, run: Path, done: int, best: float | None, written: Curves, device: torch.device, tell: Teller) -> float | None:
     """Measure, write down, keep a milestone where the figure of merit is the best so far. Returns the best."""
     for module in stage.modules.values():
         module.eval()
-    with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):  # however often it is measured, the run is the same
+    with (
+        torch.no_grad(),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+    ):  # however often it is measured, the run is the same
         found = stage.validate()
     for module in stage.modules.values():
         module.train()
     written.add(done, dev=found)
     figure = found[stage.merit]
     is_better = math.isfinite(figure) and (best is None or (figure < best if stage.lower_is_better else figure > best))
-    tell(f"{stage.name} step {done:,} dev " + " ".join(f"{name} {value:.4f}" for name, value in found.items()) + (" *" if is_better else ""))
+    tell(
+        f"{stage.name} step {done:,} dev " + " ".join(f"{name} {value:.4f}" for name, value in found.items()) + (" *" if is_better else "")
+    )
     if not is_better:
         return best
-    rolling.keep_milestone(run, stage.name, done, figure, state.module_tensors(stage.modules), {"stage": stage.name, "step": done, "dev": found})
+    rolling.keep_milestone(
+        run, stage.name, done, figure, state.module_tensors(stage.modules), {"stage": stage.name, "step": done, "dev": found}
+    )
     written.add(done, milestone=figure)
     written.flush()
     _draw(run, tell)

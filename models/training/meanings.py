@@ -42,7 +42,11 @@ def asked(documents: Sequence[Document], seed: int = 0) -> list[tuple[int, ...]]
 
 
 def teach(
-    documents: Sequence[Document], tokenizer: WordTokenizer, folder: Path, tell: Callable[[str], None], teacher: Callable[[], Teacher] = Teacher
+    documents: Sequence[Document],
+    tokenizer: WordTokenizer,
+    folder: Path,
+    tell: Callable[[str], None],
+    teacher: Callable[[], Teacher] = Teacher,
 ) -> tuple[list[tuple[int, ...]], np.ndarray]:
     """Units and the teacher's vectors, float16 (n, 384); read from the folder where the same units were asked about before."""
     units = asked(documents)

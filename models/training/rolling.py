@@ -42,9 +42,7 @@ class Saved:
 def save(run: Path, stage: str, saved: Saved) -> Path:
     """Write rolling/STAGE/STEP; drop what is older than the last KEPT, what is newer (refused as damaged), what an interrupted write left."""
     folder = _rolling(run, stage) / f"{saved.step:07d}"
-    sealed.write(
-        folder, {MODULES: save_tensors(saved.modules), OPTIMIZERS: save_tensors(saved.optimizers), STATE: as_json(saved.state)}
-    )
+    sealed.write(folder, {MODULES: save_tensors(saved.modules), OPTIMIZERS: save_tensors(saved.optimizers), STATE: as_json(saved.state)})
     found = steps(run, stage)
     here = found.index(folder)
     for old in [*found[: max(0, here + 1 - KEPT)], *found[here + 1 :], *folder.parent.glob(".*")]:

@@ -61,7 +61,9 @@ def load_optimizers(optimizers: dict[str, torch.optim.Optimizer], tensors: dict[
         for n, kept in state.items():
             for key, value in kept.items():
                 if n >= len(sizes) or (isinstance(value, Tensor) and value.ndim and value.shape != sizes[n]):
-                    raise CheckpointError(f"saved state {key!r} of optimizer {o!r} does not fit its parameter {n}; wanted the same settings")
+                    raise CheckpointError(
+                        f"saved state {key!r} of optimizer {o!r} does not fit its parameter {n}; wanted the same settings"
+                    )
         optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 

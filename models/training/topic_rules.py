@@ -77,7 +77,11 @@ def topic_sets(folder: Path) -> list[TopicSet]:
         found.append(TopicSet(name, spread(train), tuple(dev[:SGD_DEV] if name == "sgd_multi" else dev)))
     train, dev = ([_article(r) for r in records(folder / "text/wiki300.jsonl.gz", split)] for split in ("train", "dev"))
     found.append(TopicSet("wiki300", spread(train), tuple(dev)))
-    found.append(TopicSet(f"wiki300, {SHORT_ARTICLES} x {SHORT_SENTENCES}", *(tuple(map(_beginning, part[:SHORT_ARTICLES])) for part in (train, dev))))
+    found.append(
+        TopicSet(
+            f"wiki300, {SHORT_ARTICLES} x {SHORT_SENTENCES}", *(tuple(map(_beginning, part[:SHORT_ARTICLES])) for part in (train, dev))
+        )
+    )
     return found
 
 
@@ -177,7 +181,9 @@ def by_likeness(sets: Sequence[TopicSet], rule: str, vectors: Callable[[Sequence
 
 def _with_thresholds(sets: Sequence[TopicSet], rule: str, likes: Mapping[str, tuple[Likes, ...]]) -> dict[str, list[Found]]:
     """With the threshold of the set's own train part, and with the one of the other chat sets, each of which counts the same."""
-    curves = {s.name: np.array([scored(s.train, [below(like, cut) for like in likes[s.name][0]])["score"] for cut in THRESHOLDS]) for s in sets}
+    curves = {
+        s.name: np.array([scored(s.train, [below(like, cut) for like in likes[s.name][0]])["score"] for cut in THRESHOLDS]) for s in sets
+    }
     found: dict[str, list[Found]] = {}
     for s in sets:
         others = np.mean([curves[o.name] for o in sets if o.is_chat and o.name != s.name], axis=0)

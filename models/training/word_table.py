@@ -25,7 +25,12 @@ LIKENESS = 5.0
 
 
 def learn(
-    teacher: Teacher, units: Sequence[tuple[int, ...]], vectors: np.ndarray, tokenizer: WordTokenizer, width: int, tell: Callable[[str], None]
+    teacher: Teacher,
+    units: Sequence[tuple[int, ...]],
+    vectors: np.ndarray,
+    tokenizer: WordTokenizer,
+    width: int,
+    tell: Callable[[str], None],
 ) -> WordTable:
     """units: token ids of texts; vectors: what the teacher says of them, (n, 384)."""
     tell("reading every word piece")

@@ -53,6 +53,8 @@ class System:
     http_port: int
     settings: dict[str, str] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen] = field(default_factory=dict)
+    worker: str = "streams"
+    """Module that a worker is."""
 
     def create_topics(self, partitions: int = 4) -> None:
         self.settings["STRATA_PARTITIONS"] = str(partitions)
@@ -61,7 +63,7 @@ class System:
     def start(self, name: str, **settings: str) -> None:
         """Start `worker-N` or `sink` and return at once; see wait_ready."""
         kind, _, index = name.partition("-")
-        module = "streams" if kind == "worker" else "sinks"
+        module = self.worker if kind == "worker" else "sinks"
         self.ready_file(name).unlink(missing_ok=True)
         environ = {
             **os.environ,

@@ -3,11 +3,14 @@
 import random
 import time
 
+import msgspec
 import pytest
 
-from models.log_model import WARM_UP, LogModel
+from models.log_model import LogModel
+from models.log_traces import speaker
 from models.severity import SEVERITIES, by_keywords
 from models.steps import Answer, Item, ItemResult, Work
+from tests.models.test_log_traces import TRACES
 
 MODEL = LogModel()
 KINDS = [
@@ -111,12 +114,85 @@ def test_words_tell_the_severity(message, severity):
     assert SEVERITIES[by_keywords(message)[0]] == severity
 
 
-def test_a_kind_of_line_never_seen_is_an_anomaly_once_the_session_is_known():
-    usual = [Item(n, KINDS[n % 2].format(n), n) for n in range(WARM_UP * 10)]
-    results, _ = run([[*usual, Item(len(usual), "out of memory, killing process 7", 0)]])
+def test_a_kind_of_line_never_seen_is_an_anomaly_once_other_sessions_taught_what_is_usual():
+    usual = [Item(n, KINDS[n % 2].format(n), n) for n in range(4000)]
+    model = LogModel()
+    lessons = model.step([Work("logs/a", None, usual)])[0].lessons
+    for at in range(0, len(lessons), 100):
+        model.normal = model.normal.taught(lessons[at : at + 100], at)
+    results = model.step([Work("logs/b", None, [*usual[:50], Item(50, "out of memory, killing process 7", 50)])])[0].items
     last = results[-1].findings[2]
-    assert (last.label, last.output["reason"]) == ("anomaly", "unseen template, rare severity")
+    assert last.label == "anomaly"
+    assert {"unseen template", "rare severity"} <= set(last.output["reason"].split(", "))
     assert all(r.findings[2].label == "normal" for r in results[:-1])
+
+
+def test_a_line_gets_the_same_whichever_sessions_share_its_step():
+    model = LogModel()
+    model.normal = model.normal.taught(model.step([Work("logs/a", None, items(2000))])[0].lessons, 0)
+    works = [Work(f"logs/{n}", None, items(60, seed=n)) for n in range(5)]
+    assert model.step(works) == [model.step([work])[0] for work in works]
+
+
+def test_lessons_tell_each_line_with_what_stood_before_it_and_the_end_with_the_whole():
+    lessons = MODEL.step([Work("logs/a", None, items(30))])[0].lessons
+    assert len(lessons) == 31
+    assert [len(lesson.before) for lesson in lessons[:12]] == [*range(11), 10]
+    assert lessons[5].before[-1] == lessons[4].text
+    assert sum(count for _, count in lessons[-1].whole) == 30
+    assert [lesson.ends_session for lesson in lessons] == [False] * 30 + [True]
+
+
+def test_a_session_of_the_first_layout_goes_on():
+    group = ("00" * 8, "hello \x00", 3)
+    row = [
+        1,
+        [(bytes.fromhex(group[0]), group[1], group[2])],
+        3,
+        3,
+        group[0],
+        [1, 2],
+        3.0,
+        1.0,
+        1.0,
+        [0.0] * 8,
+        [0.0, 0.99],
+        0.99,
+        0.2,
+        3,
+        1,
+        False,
+    ]
+    state = MODEL.unpack(msgspec.msgpack.encode(row))
+    assert (state.end, state.lines, state.before, state.counts) == (3, 3, ("hello <*>",), {"hello <*>": 3})
+    results, state = run([[Item(3, "hello 9", 9)]], state)
+    assert results[0].findings[0].label == group[0]
+    assert state.counts == {"hello <*>": 4}
+
+
+def test_lines_of_a_trace_have_template_and_severity_of_their_record_and_make_no_groups():
+    logged, bare = speaker("", True, False), speaker("", False, False)
+    lines = [
+        ("order 7 failed", logged, "header:error"),
+        *[(line, bare, "") for line in TRACES["java"].split("\n")[1:]],
+        ("order 8 paid", logged, "header:informational"),
+    ]
+    whole = [Item(n, text, n, speaker=who, name=level) for n, (text, who, level) in enumerate(lines)]
+    results, state = run([whole])
+    assert run(random_parts(whole, 1), repack=True) == (results, MODEL.unpack(MODEL.pack(state)))
+    labels = [[answer.label for answer in result.findings] for result in results]
+    assert labels[1:-1] == [[*labels[0][:2], "normal"]] * (len(lines) - 2)
+    assert [r.findings[0].output["trace"] for r in results[1:-1]] == [{"head": 0, "line": n} for n in range(1, len(lines) - 1)]
+    assert [group.count for group in state.miner.groups.values()] == [1, 1]
+
+
+def test_a_trace_ends_with_its_session():
+    logged, bare = speaker("", True, False), speaker("", False, False)
+    half = [Item(0, "failed", 0, speaker=logged, name="header:error"), Item(1, "\tat a.B.c(D.java:1)", 1, speaker=bare, ends_session=True)]
+    results, state = run([half])
+    assert results[1].findings[0].output["trace"] == {"head": 0, "line": 1}
+    after, _ = run([[Item(2, "\tat a.B.c(D.java:2)", 2, speaker=bare)]], state)
+    assert "trace" not in after[0].findings[0].output
 
 
 def test_one_bad_session_fails_alone_and_keeps_its_state():

@@ -7,7 +7,7 @@
 --   task: task of the answers; empty for inputs
 --   feature: confidence, label, surprise, input_length or vocabulary
 --   detector: psi, js or ks, of 20 bins or so; beside them one that never fires and one that always does
---   windows: hours or days compared with the reference
+--   windows: hours or days compared with the reference, the latest 400 at most
 --   alarms: windows in which it fires
 --   first_alarm: the first of them
 --   onset: first window whose accuracy is below the reference's beyond doubt (their 95 % intervals do not meet), or as given
@@ -20,7 +20,7 @@ WITH
     (SELECT if({split:DateTime('UTC')} > toDateTime(0, 'UTC'), {split:DateTime('UTC')}, toStartOfHour(toDateTime(intDiv(toUInt64(toUnixTimestamp(first)) + toUInt64(toUnixTimestamp(last)) + 3600, 2), 'UTC')))
         FROM (SELECT min(hour) AS first, max(hour) AS last FROM hourly_answers WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')})) AS cut,
     (SELECT if({by:String} = 'hour' OR ({by:String} != 'day' AND hours < 14 * 86400), 3600, 86400) FROM (SELECT max(hour) - min(hour) AS hours FROM hourly_answers WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')})) AS step,
-    (SELECT arraySort(groupUniqArray(intDiv(toUInt64(toUnixTimestamp(hour)), step) * step)) FROM hourly_answers WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')}) AS all_windows
+    (SELECT arraySlice(arraySort(groupUniqArray(intDiv(toUInt64(toUnixTimestamp(hour)), step) * step)), -400) FROM hourly_answers WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')}) AS all_windows
 SELECT
     modality, task, feature, detector, count() AS windows, countIf(fires) AS alarms,
     if(alarms = 0, NULL, toDateTime(minIf(window, fires), 'UTC')) AS first_alarm,
@@ -67,7 +67,7 @@ FROM
                             (
                                 SELECT
                                     modality, task, feature, if(is_new, intDiv(toUInt64(toUnixTimestamp(hour)), step) * step, 0) AS window, sum(n) AS n,
-                                    intDiv(bin, transform(feature, ['confidence', 'surprise', 'input_length'], [10, 5, 4], 1)) AS coarse, if(feature = 'vocabulary', toString(toUInt16OrZero(category) % 32), category) AS category
+                                    intDiv(bin, transform(feature, ['confidence', 'surprise', 'input_length'], [10, 5, 4], 1)) AS coarse, if(feature = 'vocabulary', toString(toUInt16OrZero(category) % 16), category) AS category
                                 FROM (SELECT *, if({reference:String} = '', hour < cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version = {reference:String}) AS is_old, if({reference:String} = '', hour >= cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version != {reference:String} AND ({model_version:String} = '' OR model_version = {model_version:String})) AS is_new FROM (SELECT hour, model_version, modality, task, feature, bin, category, n FROM hourly_features WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String}) AND ({task:String} = '' OR task = {task:String})
                 UNION ALL
                 SELECT hour, model_version, modality, '' AS task, feature, bin, category, n FROM hourly_inputs WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String})))

@@ -33,7 +33,12 @@ FROM
         wilson_high(sum(over_50_ms), answers) AS over_50_high,
         sum(over_200_ms) / answers AS over_200,
         over_200 / 0.01 AS burn_rate
-    FROM hourly_answers AS h
+    FROM
+    (
+        SELECT hour, model_version, modality, task, 0 AS age, answers, over_50_ms, over_200_ms, latency_max_ms, latency_ms FROM hourly_latency WHERE {by:String} != 'age'
+        UNION ALL
+        SELECT hour, model_version, modality, task, age, answers, over_50_ms, over_200_ms, latency_max_ms, latency_ms FROM hourly_answers WHERE {by:String} = 'age'
+    ) AS h
     WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')}
         AND ({model_version:String} = '' OR model_version = {model_version:String})
         AND ({modality:String} = '' OR modality = {modality:String})

@@ -6,7 +6,7 @@ FROM
 (
     SELECT timestamp, model_version, modality, arrayJoin([
         ('input_length', toInt32(floor(8 * log2(1 + lengthUTF8(token_text)))), ''),
-        ('vocabulary', toInt32(0), toString(sipHash64(token_id) % 256))]) AS told
+        ('vocabulary', toInt32(0), toString(sipHash64(token_id) % 64))]) AS told
     FROM input_stream
     WHERE timestamp >= {first:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')} AND toStartOfHour(timestamp) IN {hours:Array(DateTime('UTC'))}
 )
