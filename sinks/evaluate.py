@@ -242,7 +242,11 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         print(f"error: {problem}", file=sys.stderr)
         return 2
     except StrataError as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        older = "UNKNOWN_TABLE" in str(problem) or "UNKNOWN_IDENTIFIER" in str(problem)
+        print(
+            f"error: {problem}" + ("; the writer there is of another version: start it anew with `strata up`" if older else ""),
+            file=sys.stderr,
+        )
         return 1
 
 

@@ -24,6 +24,7 @@ SHARE, LONGEST_WAIT_S = 8, 60.0
 FOLDER = Path(__file__).parent / "sql" / "rollups"
 HEADER = re.compile(r"^-- (Reads|After): (.+)$", re.M)
 SOURCES = ("predictions", "performance", "failures", "labels", "boundaries", "input_stream", "model_state")
+STALE_SHARE, TIDY_EVERY_S = 0.2, 3600.0
 ROWS_AT_A_TIME = 5_000_000
 """Hours are computed together up to so many rows: more would need more memory, fewer would ask too often."""
 FIRST, LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2299, 12, 31, tzinfo=UTC)
@@ -97,13 +98,32 @@ def refresh(
     return done
 
 
+def tidy(database: Database) -> int:
+    """Delete builds that newer ones have replaced, from tables that hold many such rows; returns how many tables. Merges leave those whose key
+    is not in the newer build."""
+    found = database.rows(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE 'built\\_%' AND name != 'built_hours' AND total_rows > 0"
+    )
+    tidied = 0
+    for (name,) in found:
+        newest = f"(hour, build) IN (SELECT hour, max(build) FROM {name} GROUP BY hour)"
+        ((stale, shown),) = database.rows(f"SELECT countIf(NOT ({newest})), countIf({newest}) FROM {name}")
+        if stale > STALE_SHARE * shown:
+            database.command(f"DELETE FROM {name} WHERE NOT ({newest})")
+            tidied += 1
+    return tidied
+
+
 async def keep_up(database: Database, every_s: float, stop: asyncio.Event) -> None:
     """Refresh again and again until `stop`; what fails is told and tried again. Waits 8 times as long as it took, at most LONGEST_WAIT_S."""
-    thread, loop = ThreadPoolExecutor(1, thread_name_prefix="sum up"), asyncio.get_running_loop()
+    thread, loop, tidied = ThreadPoolExecutor(1, thread_name_prefix="sum up"), asyncio.get_running_loop(), time.monotonic()
     while not stop.is_set():
         started = time.monotonic()
         try:
             await loop.run_in_executor(thread, lambda: refresh(database, go_on=lambda: not stop.is_set()))
+            if started - tidied > TIDY_EVERY_S:
+                await loop.run_in_executor(thread, tidy, database)
+                tidied = time.monotonic()
         except StrataError as problem:
             log.warning("what has changed could not be summed up: %s; tried again", problem)
         try:
@@ -154,9 +174,11 @@ def _build(database: Database, rollups: Sequence[Rollup], group: Sequence[Due], 
 
 
 def _hours_labelled(database: Database, label_hours: set[datetime]) -> set[datetime]:
+    """Hours of the answers of sessions with such labels, and of their first records."""
+    sessions = "session_id IN (SELECT session_id FROM labels WHERE toStartOfHour(timestamp) IN {hours:Array(DateTime('UTC'))})"
     asked = (
-        "SELECT DISTINCT toStartOfHour(timestamp) FROM predictions WHERE session_id IN "
-        "(SELECT session_id FROM labels WHERE toStartOfHour(timestamp) IN {hours:Array(DateTime('UTC'))})"
+        f"SELECT toStartOfHour(timestamp) AS hour FROM predictions WHERE {sessions} GROUP BY hour "
+        f"UNION DISTINCT SELECT toStartOfHour(min(timestamp)) AS hour FROM input_stream WHERE {sessions} GROUP BY session_id, modality"
     )
     return {_utc(hour) for (hour,) in database.rows(asked, {"hours": _texts(label_hours)})}
 

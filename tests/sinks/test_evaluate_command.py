@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from aiokafka import AIOKafkaConsumer
 
+from deploy.local import topics
 from schemas.errors import SettingError
 from sinks import evaluate, evaluate_alerts, evaluate_thresholds, questions, report, retention, rollups
 from sinks.clickhouse import ClickHouse
@@ -119,6 +121,20 @@ async def test_crossed_thresholds_reach_the_webhook_and_one_that_does_not_answer
     with pytest.raises(AlertError, match="500"):
         await asyncio.to_thread(evaluate_alerts.post, [message], url)
     await runner.cleanup()
+
+
+@pytest.mark.broker
+async def test_crossed_thresholds_reach_the_topic_alerts(broker: str, topic_prefix: str) -> None:
+    await asyncio.to_thread(topics.create_missing, broker, topic_prefix, 1)
+    (threshold,) = evaluate_thresholds.read({"latency.p99_ms": "<= 5"})
+    row = dict.fromkeys((c.name for c in threshold.asked.columns), None) | {"p99_ms": 9.5, "task": "topic"}
+    message = Crossed(threshold, row).message(NOW)
+    await evaluate_alerts.publish([message], broker, topic_prefix)
+    consumer = AIOKafkaConsumer(topic_prefix + "alerts", bootstrap_servers=broker, auto_offset_reset="earliest", enable_auto_commit=False)
+    await consumer.start()
+    record = await asyncio.wait_for(consumer.getone(), 20)
+    await consumer.stop()
+    assert (record.key, json.loads(record.value)) == (b"latency.p99_ms", message)
 
 
 class Tags(HTMLParser):

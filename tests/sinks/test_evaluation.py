@@ -62,6 +62,18 @@ def test_a_build_that_died_in_between_is_not_seen_twice(database: ClickHouse) ->
     assert [row["answers"] for row in questions.ask(database, "latency")] == [50]
 
 
+def test_builds_that_were_replaced_are_deleted_and_nothing_that_is_shown(database: ClickHouse) -> None:
+    insert(database, "predictions", [prediction(n) for n in range(50)])
+    for n in range(3):
+        insert(database, "labels", [label(n, label="info" if n else "error")])
+        rollups.refresh(database)
+    before = [questions.ask(database, name) for name in ("quality", "latency", "labels")]
+    assert rollups.tidy(database) > 0
+    assert database.rows("SELECT uniqExact(build) FROM built_answers") == [(1,)]
+    assert [questions.ask(database, name) for name in ("quality", "latency", "labels")] == before
+    assert rollups.tidy(database) == 0
+
+
 def test_a_label_that_comes_a_day_later_changes_the_hour_it_speaks_of(database: ClickHouse) -> None:
     insert(database, "predictions", [prediction(n, label="error") for n in range(10)])
     rollups.refresh(database)

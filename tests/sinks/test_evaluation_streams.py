@@ -139,6 +139,20 @@ def test_pk_and_window_diff_are_those_of_their_definitions(database: ClickHouse)
     assert (row["pk_low"], row["pk_high"]) == pytest.approx(tuple(np.quantile(pk[draws].mean(1), [0.025, 0.975])), abs=0.035)
 
 
+def test_segments_labelled_days_later_are_judged_in_the_hour_their_session_began(database: ClickHouse) -> None:
+    insert(database, "input_stream", items("d", 8))
+    insert(database, "boundaries", [boundary("d", 4)])
+    rollups.refresh(database)
+    insert(
+        database,
+        "labels",
+        [label(0, "d", task="topic", span_end=4, after_s=200_000), label(4, "d", task="topic", span_end=8, after_s=200_000)],
+    )
+    rollups.refresh(database)
+    row = one(questions.ask(database, "segments", by="hour"))
+    assert (row["at"], row["hits"], row["pk"]) == (datetime(2026, 1, 1, tzinfo=UTC), 1, 0)
+
+
 def test_labels_of_single_utterances_begin_a_segment_where_they_change(database: ClickHouse) -> None:
     insert(database, "input_stream", items("u", 6))
     insert(database, "boundaries", [boundary("u", 2), boundary("u", 4)])

@@ -19,7 +19,7 @@ WITH
     (k, n) -> if(n = 0, NULL, least(1, (k / n + 1.92072941 / n + 1.95996398 * sqrt(k / n * (1 - k / n) / n + 0.96036471 / (n * n))) / (1 + 3.84145882 / n))) AS wilson_high,
     (SELECT if({split:DateTime('UTC')} > toDateTime(0, 'UTC'), {split:DateTime('UTC')}, toStartOfHour(toDateTime(intDiv(toUInt64(toUnixTimestamp(first)) + toUInt64(toUnixTimestamp(last)) + 3600, 2), 'UTC')))
         FROM (SELECT min(hour) AS first, max(hour) AS last FROM hourly_answers WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')})) AS cut,
-    (SELECT if({by:String} = 'hour' OR ({by:String} != 'day' AND hours < 14 * 86400), 3600, 86400) FROM (SELECT max(hour) - min(hour) AS hours FROM hourly_answers WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')})) AS step,
+    (SELECT toUInt64(if({by:String} = 'hour' OR ({by:String} != 'day' AND hours < 14 * 86400), 3600, 86400)) FROM (SELECT max(hour) - min(hour) AS hours FROM hourly_answers WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')})) AS step,
     (SELECT arraySlice(arraySort(groupUniqArray(intDiv(toUInt64(toUnixTimestamp(hour)), step) * step)), -400) FROM hourly_answers WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')}) AS all_windows
 SELECT
     modality, task, feature, detector, count() AS windows, countIf(fires) AS alarms,
@@ -73,6 +73,7 @@ FROM
                 SELECT hour, model_version, modality, '' AS task, feature, bin, category, n FROM hourly_inputs WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String})))
                                 WHERE is_old OR is_new
                                 GROUP BY modality, task, feature, window, coarse, category
+                                HAVING has(arrayPushBack(all_windows, 0), window)
                             )
                             GROUP BY modality, task, feature, coarse, category
                         )

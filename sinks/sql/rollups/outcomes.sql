@@ -18,7 +18,7 @@ FROM
             ['item ' || toString(position), 'time ' || toString(toUnixTimestamp64Micro(timestamp))],
             ['span ' || toString(span_start) || ' ' || toString(span_end), 'whole']))) AS target
     FROM predictions
-    WHERE session_id IN (SELECT session_id FROM labels)
+    WHERE session_id IN (SELECT session_id FROM labels WHERE session_id IN (SELECT session_id FROM predictions WHERE timestamp >= {first:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')} AND toStartOfHour(timestamp) IN {hours:Array(DateTime('UTC'))}))
         AND timestamp >= {first:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')} AND toStartOfHour(timestamp) IN {hours:Array(DateTime('UTC'))}
 ) AS a
 INNER JOIN
@@ -46,7 +46,7 @@ INNER JOIN
 ) AS truths ON a.session_id = truths.session_id AND a.task = truths.task AND a.target = truths.target
 ANY LEFT JOIN
 (
-    SELECT session_id, modality, max(span_end) AS items FROM predictions WHERE session_id IN (SELECT session_id FROM labels) GROUP BY session_id, modality
+    SELECT session_id, modality, max(span_end) AS items FROM predictions WHERE session_id IN (SELECT session_id FROM labels WHERE session_id IN (SELECT session_id FROM predictions WHERE timestamp >= {first:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')} AND toStartOfHour(timestamp) IN {hours:Array(DateTime('UTC'))})) GROUP BY session_id, modality
 ) AS lengths ON a.session_id = lengths.session_id AND a.modality = lengths.modality
 ORDER BY truths.last.3 DESC
 LIMIT 1 BY a.event_id

@@ -39,13 +39,13 @@ FROM
     (
         SELECT session_id, modality, any(model_version) AS model_version, min(timestamp) AS begun, toUInt64(max(token_position) + 1) AS items
         FROM input_stream
-        WHERE session_id IN (SELECT session_id FROM labels) AND session_id IN (SELECT session_id FROM input_stream WHERE timestamp >= {first:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')} AND toStartOfHour(timestamp) IN {hours:Array(DateTime('UTC'))})
+        WHERE session_id IN (SELECT session_id FROM labels WHERE session_id IN (SELECT session_id FROM input_stream WHERE timestamp >= {first:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')} AND toStartOfHour(timestamp) IN {hours:Array(DateTime('UTC'))}))
         GROUP BY session_id, modality
         HAVING toStartOfHour(begun) IN {hours:Array(DateTime('UTC'))} AND items > 1
     ) AS s ON t.session_id = s.session_id
     LEFT JOIN
     (
         SELECT session_id, modality, boundary_type, groupUniqArray(position) AS founds
-        FROM boundaries WHERE session_id IN (SELECT session_id FROM labels) GROUP BY session_id, modality, boundary_type
+        FROM boundaries WHERE session_id IN (SELECT session_id FROM labels WHERE session_id IN (SELECT session_id FROM input_stream WHERE timestamp >= {first:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')} AND toStartOfHour(timestamp) IN {hours:Array(DateTime('UTC'))})) GROUP BY session_id, modality, boundary_type
     ) AS f ON s.session_id = f.session_id AND s.modality = f.modality AND t.boundary_type = f.boundary_type
 )
