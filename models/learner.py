@@ -35,7 +35,7 @@ class LearningSettings:
     most_lines: int = 4096
     """Of one update; while more lines wait, the next update follows at once."""
     cpu_share: float = 0.1
-    """Of a core, at most, for updates while fewer than most_lines wait: after one that took t seconds the next waits for t / cpu_share."""
+    """Of a core, at most, for updates while fewer than most_lines wait: one that takes t seconds is followed by the next t / cpu_share after it began."""
     buffer_lines: int = 1000
     """Lines a tenant's replay buffer keeps."""
     replay_share: float = 0.5

@@ -30,7 +30,7 @@ from streams.learned import Learned, read
 from streams.reading import Reader
 from streams.sessions import Sessions
 from streams.side import Side
-from streams.teaching import Teaching, last_in_line
+from streams.teaching import Teaching
 from streams.tracing import Sampler, Tracer
 from streams.versions import Versions
 
@@ -111,7 +111,7 @@ def _learn(app: App, config: StreamConfig, services: Services) -> Versions | Non
         lambda partition, begin, end: read(config.kafka_bootstrap, topic, partition, begin, end),
         services.publisher.publish,
         lambda happened, partition: services.emitter.records(lessons.events_of(happened), partition),
-        ThreadPoolExecutor(1, thread_name_prefix="learner", initializer=last_in_line),
+        ThreadPoolExecutor(1, thread_name_prefix="learner"),
     )
     lessons.register(app, topic, teaching)
     for follow in (on_assigned, on_revoked):

@@ -2,15 +2,14 @@
 
 The order is that of the lanes: publish what happened, store the version with its learner, ack. A version is in the changelog, acknowledged,
 before any lane can take it up. A learner's row says which lesson it was made of last; after a crash the lessons since are read
-again from their topic. Updates run in a thread of their own at the lowest priority; while one runs, lessons wait in Kafka.
+again from their topic. Updates run in a thread of their own, for cpu_share of the time; while one runs, lessons wait in Kafka. The thread
+has no lower priority than the others: preempted with the interpreter's lock in its hand, it would hold up the event loop.
 Knows rows, time and threads; leaves what is learned to models/learner.py and what judges to versions.py.
 Next: streams/learned.py
 """
 
 import asyncio
 import logging
-import os
-import threading
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -78,6 +77,7 @@ class Happened:
     cause: LessonsRecord | None
     event_us: int
     took_ms: float = 0.0
+    cpu_ms: float = 0.0
 
 
 class Teaching:
@@ -99,6 +99,7 @@ class Teaching:
         self._students: OrderedDict[str, _Student] = OrderedDict()
         self._tenants: defaultdict[int, set[str]] = defaultdict(set)
         self._free_at = 0.0
+        self._cpu_s = 0.0
 
     def moved(self, partitions: Iterable[int]) -> None:
         """Partitions came or went: their learners are read anew."""
@@ -143,10 +144,8 @@ class Teaching:
 
     async def _update(self, student: _Student) -> None:
         """Make a version, tell of it, store it: from then on lanes take it up."""
-        learner, began, base = student.learner, time.monotonic(), self._learned.base
-        made, cpu_s = await self._run(lambda: _made(learner, student.current, student.previous, base.version))
-        took_s = time.monotonic() - began
-        self._free_at = time.monotonic() + (0.0 if learner.is_full else cpu_s / self._settings.cpu_share - took_s)
+        learner, began, base, cpu_s = student.learner, time.monotonic(), self._learned.base, self._cpu_s
+        made = await self._run(lambda: _made(learner, student.current, student.previous, base.version))
         rows: dict[bytes, bytes | None] = {}
         if made.action != "refused":
             rows |= _forgotten(student, made.model.version)
@@ -154,7 +153,9 @@ class Teaching:
             student.current = made.model
             rows[key_of(learner.tenant, made.model.version)] = await self._run(lambda: pack(base.version, learner.tenant, made.model))
         rows[PREFIX + learner.tenant.encode("utf-8", "replace")] = await self._run(lambda: _row(student, base.version))
-        happened = Happened(learner.tenant, made, student.current.version, student.cause, learner.clock_us, took_s * 1000)
+        cpu_s, took_s = self._cpu_s - cpu_s, time.monotonic() - began
+        self._free_at = began if learner.is_full else began + cpu_s / self._settings.cpu_share
+        happened = Happened(learner.tenant, made, student.current.version, student.cause, learner.clock_us, took_s * 1000, cpu_s * 1000)
         await self._publish(self._tell(happened, student.partition))
         await changelog.store(self._table, student.partition, rows)
 
@@ -216,18 +217,25 @@ class Teaching:
                     continue
 
     async def _run(self, call: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        """In the learners' thread; its time counts for cpu_share."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: self._counted(call))
+
+    def _counted(self, call: Callable[[], Any]) -> Any:
+        started = time.thread_time()
+        try:
+            return call()
+        finally:
+            self._cpu_s += time.thread_time() - started
 
 
-def _made(learner: Learner[Any], current: Learnable, previous: Learnable | None, base: str) -> tuple[Update[Any], float]:
-    """The update, its version named, and the seconds of CPU it took."""
-    started = time.thread_time()
+def _made(learner: Learner[Any], current: Learnable, previous: Learnable | None, base: str) -> Update[Any]:
+    """The update, its version named."""
     made = learner.update(current, previous)
     if made.action == "taught" or (made.action == "rolled_back" and made.model.version == base):
         name = name_of(base, f"{learner.tenant}.{learner.updates}", made.model)
         subject = name if made.action == "taught" else made.subject
         made = replace(made, model=made.model.with_tensors(made.model.tensors(), name), subject=subject)
-    return made, time.thread_time() - started
+    return made
 
 
 def _forgotten(student: _Student, successor: str) -> dict[bytes, bytes | None]:
@@ -246,11 +254,3 @@ def _row(student: _Student, base: str) -> bytes:
     return msgspec.msgpack.encode(
         LearnerRow(base, student.current.version, previous, student.next_offset, student.kept, student.learner.pack())
     )
-
-
-def last_in_line() -> None:
-    """Give the calling thread the lowest priority, where the system has one per thread."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-    except OSError:
-        pass
