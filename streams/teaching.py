@@ -25,7 +25,7 @@ from models.learner import Drift, Heard, Learner, LearningSettings, Update
 from models.update_guard import name_of
 from streams import changelog
 from streams.batching import Batch
-from streams.learned import Learned, VersionGoneError, key_of, pack
+from streams.learned import Learned, key_of, pack, unpack
 from streams.lessons import LessonsRecord, decode
 from streams.publisher import Outgoing
 
@@ -145,14 +145,7 @@ class Teaching:
     async def _update(self, student: _Student) -> None:
         """Make a version, tell of it, store it: from then on lanes take it up."""
         learner, began, base, cpu_s = student.learner, time.monotonic(), self._learned.base, self._cpu_s
-        made = await self._run(lambda: _made(learner, student.current, student.previous, base.version))
-        rows: dict[bytes, bytes | None] = {}
-        if made.action != "refused":
-            rows |= _forgotten(student, made.model.version)
-            student.previous = student.current if made.action == "taught" else None
-            student.current = made.model
-            rows[key_of(learner.tenant, made.model.version)] = await self._run(lambda: pack(base.version, learner.tenant, made.model))
-        rows[PREFIX + learner.tenant.encode("utf-8", "replace")] = await self._run(lambda: _row(student, base.version))
+        made, rows = await self._run(lambda: _update(student, base.version))
         cpu_s, took_s = self._cpu_s - cpu_s, time.monotonic() - began
         self._free_at = began if learner.is_full else began + cpu_s / self._settings.cpu_share
         happened = Happened(learner.tenant, made, student.current.version, student.cause, learner.clock_us, took_s * 1000, cpu_s * 1000)
@@ -174,7 +167,7 @@ class Teaching:
                 return None
             tenants.add(tenant)
             if data:
-                student = await self._restored(partition, tenant, data)
+                student = self._restored(partition, tenant, data)
                 await self._catch_up(student, offset)
             else:  # a row at once: what comes from here on is found again
                 student = _Student(partition, Learner(tenant, self._settings), self._learned.base, None, offset)
@@ -185,7 +178,7 @@ class Teaching:
         self._students.move_to_end(tenant)
         return student
 
-    async def _restored(self, partition: int, tenant: str, data: bytes) -> _Student:
+    def _restored(self, partition: int, tenant: str, data: bytes) -> _Student:
         row = msgspec.msgpack.decode(data, type=LearnerRow)
         learner: Learner[Any] = Learner.unpack(tenant, self._settings, row.learner)
         student = _Student(partition, learner, self._learned.base, None, row.next_offset, kept=list(row.kept))
@@ -193,13 +186,17 @@ class Teaching:
             learner.begin_again()  # another release's weights: what the buffer holds is learned by the new one
             student.kept = []
             return student
-        try:
-            student.current = await self._learned.model(tenant, row.current) if row.current != row.base else self._learned.base
-            if row.previous:
-                student.previous = await self._learned.model(tenant, row.previous) if row.previous != row.base else self._learned.base
-        except VersionGoneError as problem:
-            log.warning("%s", problem)
+        student.current = self._version(student, row.current) or self._learned.base
+        student.previous = self._version(student, row.previous) if row.previous else None
         return student
+
+    def _version(self, student: _Student, name: str) -> Learnable | None:
+        """A version of a tenant's, from the table: under the same partition as its learner."""
+        if name == self._learned.base.version:
+            return self._learned.base
+        key = key_of(student.learner.tenant, name)
+        data = changelog.load(self._table, student.partition, [key]).get(key)
+        return unpack(self._learned.base, data) if data else None
 
     async def _catch_up(self, student: _Student, offset: int) -> None:
         """The lessons after the row and before this one, which were acked and are in no row."""
@@ -228,14 +225,22 @@ class Teaching:
             self._cpu_s += time.thread_time() - started
 
 
-def _made(learner: Learner[Any], current: Learnable, previous: Learnable | None, base: str) -> Update[Any]:
-    """The update, its version named."""
-    made = learner.update(current, previous)
+def _update(student: _Student, base: str) -> tuple[Update[Any], dict[bytes, bytes | None]]:
+    """Let the learner make its next version, name it, and give the rows to store. Changes `student`."""
+    learner = student.learner
+    made = learner.update(student.current, student.previous)
     if made.action == "taught" or (made.action == "rolled_back" and made.model.version == base):
         name = name_of(base, f"{learner.tenant}.{learner.updates}", made.model)
         subject = name if made.action == "taught" else made.subject
         made = replace(made, model=made.model.with_tensors(made.model.tensors(), name), subject=subject)
-    return made
+    rows: dict[bytes, bytes | None] = {}
+    if made.action != "refused":
+        rows |= _forgotten(student, made.model.version)
+        student.previous = student.current if made.action == "taught" else None
+        student.current = made.model
+        rows[key_of(learner.tenant, made.model.version)] = pack(base, learner.tenant, made.model)
+    rows[PREFIX + learner.tenant.encode("utf-8", "replace")] = _row(student, base)
+    return made, rows
 
 
 def _forgotten(student: _Student, successor: str) -> dict[bytes, bytes | None]:
