@@ -112,6 +112,7 @@ def _learn(app: App, config: StreamConfig, services: Services) -> Versions | Non
         services.publisher.publish,
         lambda happened, partition: services.emitter.records(lessons.events_of(happened), partition),
         ThreadPoolExecutor(1, thread_name_prefix="learner"),
+        lambda: cast(BatchConsumer, app.consumer).streaming,
     )
     lessons.register(app, topic, teaching)
     for follow in (on_assigned, on_revoked):

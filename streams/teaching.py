@@ -92,10 +92,12 @@ class Teaching:
         publish: Callable[[Iterable[Outgoing]], Any],
         tell: Callable[[Happened, int], list[Outgoing]],
         executor: Executor,
+        goes_on: Callable[[], bool] = lambda: True,
     ):
-        """lessons(partition, begin, end): records of the lessons topic, as polled. tell(what, partition): the records of the events."""
+        """goes_on(): whether steps may go on; not while partitions move. lessons(partition, begin, end): records of the lessons topic, as polled. tell(what, partition): the records of the events."""
         self._settings, self._learned, self._table = settings, learned, table
         self._lessons, self._publish, self._tell, self._executor = lessons, publish, tell, executor
+        self._goes_on = goes_on
         self._students: OrderedDict[str, _Student] = OrderedDict()
         self._tenants: defaultdict[int, set[str]] = defaultdict(set)
         self._free_at = 0.0
@@ -114,6 +116,8 @@ class Teaching:
         await self._learned.ready()
         for batch in step:
             for record in batch.records:
+                if not self._goes_on():  # a rebalance waits for this step; the rest comes again
+                    return
                 await self._take(batch.partition, record.offset, record.value)
             batch.ack()  # what a learner's row does not know yet is read again from the topic
         for student in list(self._students.values()):
