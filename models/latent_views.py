@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-LINE_VIEWS = ("unseen template", "unseen transition", "rare severity")
-SESSION_VIEWS = ("worst line", "incomplete or odd session", "unseen ending")
+LINE_VIEWS = ("unseen template", "unseen transition", "rare severity", "latent distance", "off trajectory")
+SESSION_VIEWS = ("worst line", "incomplete or odd session")
 VIEWS = (*LINE_VIEWS, *SESSION_VIEWS)
 OF_LINES, OF_SESSIONS = slice(0, len(LINE_VIEWS)), slice(len(LINE_VIEWS), len(VIEWS))
 BINS = 96
@@ -45,14 +45,14 @@ class Tails:
     def chances(self, first: int, scores: Floats) -> Floats:
         """How often a view gave such a score or a higher one, 0..1. scores: nats, (views from `first` on, n); so is what returns.
 
-        A score above all seen is rarer than one in all, by as many nats as it is above.
+        At most so often, that is: a standard error is added to the count. A score above all seen is rarer than one in all, by as many nats as it is above.
         """
         above = self.above[first : first + len(scores)]
         bins = bins_of(scores)
         seen = np.take_along_axis(above, bins, 1)
         highest = (above > 0).sum(1, keepdims=True) * WIDTH  # where the occupied bins end
         beyond = np.where(seen > 0, 0.0, np.maximum(scores - highest, 0.0))
-        found: Floats = (seen + 1.0) / (above[:, :1] + 1.0) * np.exp(-beyond)
+        found: Floats = (seen + np.sqrt(seen) + 1.0) / (above[:, :1] + 1.0) * np.exp(-beyond)
         return found
 
     def with_more(self, first: int, scores: Floats) -> "Tails":

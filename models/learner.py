@@ -52,7 +52,7 @@ class LearningSettings:
     """Most that lines out of quarantine may be of an update."""
     template_share: float = 0.5
     """Most that one template may be of the new lines of an update; the quarantine gives a tenth of it."""
-    worse_by: float = 0.02
+    worse_by: float = 0.05
     """How much the mean surprise of held-out lines may rise by an update, 0 to 1; more and it is refused or rolled back."""
     max_tenants: int = 64
     """Tenants with models of their own, per partition; the lines of others are judged by the shipped model."""
@@ -202,7 +202,7 @@ class Learner(Generic[M]):
         subject = f"{self.tenant}.{self.updates}"
         try:
             made = current.taught(lessons, self.updates + seed)
-            if problem := diverged(current, made, len(lessons)):
+            if problem := diverged(current, made):
                 raise ArithmeticError(problem)
             judges = [*self.buffer.held_out(), *latest]
             before, after = mean_surprise(current, judges), mean_surprise(made, judges)

@@ -1,18 +1,20 @@
 """Log sessions: every line gets its template, its severity and how unusual it is; a session gets what it was as a whole.
 
-Knows the order of one session's lines; what is normal is a LatentModel, shared by all sessions of a tenant: each work brings the one that judges it.
+Knows the order of one session's lines; what is normal is a LatentModel, shared by all sessions and replaced while it learns.
 Leaves headers and times to streams/log_lines.py, which puts `source:severity` of the header into Item.name.
 Next: models/metric_model.py
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from models import log_state
 from models.latent_model import LatentModel, Lines, Verdict
 from models.latent_views import MOST, SURE
-from models.learnable import Lesson
+from models.learnable import CONTEXT, Lesson
 from models.log_state import LESSON_CHARS, STRETCH, LogState
 from models.severity import SEVERITIES, by_keywords
 from models.steps import Answer, Item, ItemResult, StepResult, Work
@@ -22,16 +24,35 @@ _NUMBER = {name: n for n, name in enumerate(SEVERITIES)}
 _HEADER_CONFIDENCE = {"pri": 0.95, "header": 0.99}
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Event(NamedTuple):
+    """What the shared model is told of a line, or of an end: the end of a session is an event without text."""
+
+    text: str
+    before: tuple[str, ...]
+    severity: int
+    gap_s: float
+
+    def lesson(self, verdict: Verdict) -> Lesson:
+        return Lesson(self.text, self.before, self.severity, self.gap_s, verdict.value)
+
+
+def end_after(before: tuple[str, ...]) -> Event:
+    return Event("", before, _NUMBER["informational"], 0.0)
+
+
+class Draft(NamedTuple):
     """A line of which all is known but how unusual it is."""
 
     item: Item
     mined: Mined
-    severity: tuple[int, float, str]
-    text: str
-    before: tuple[str, ...]
-    gap_s: float
+    confidence: float
+    source: str
+    event: Event
+
+    def events(self) -> tuple[Event, ...]:
+        if not self.item.ends_session:
+            return (self.event,)
+        return self.event, end_after((*self.event.before, self.event.text)[-CONTEXT:])
 
 
 class LogModel:
@@ -55,36 +76,36 @@ class LogModel:
     def step(self, works: Sequence[Work]) -> list[StepResult]:
         """Draft every session's lines, judge all that meet the same knowledge at once, then conclude each session in order."""
         drafted = [_draft(work) for work in works]
-        drafts: dict[int, list[Draft]] = {}
+        normals = {id(normal): normal for normal in map(self._normal, works)}
+        events: dict[int, list[Any]] = {key: [] for key in normals}
         for work, found in zip(works, drafted, strict=True):
             if not isinstance(found, Exception):
-                drafts.setdefault(id(self._normal(work)), []).extend(found[1])
-        normals = {id(normal): normal for normal in map(self._normal, works)}
-        verdicts = {key: iter(normals[key].judge(_columns(lines))) for key, lines in drafts.items()}
+                events[id(self._normal(work))] += [event for draft in found[1] for event in draft.events()]
+        verdicts = {key: iter(normal.judge(_columns(events[key]))) for key, normal in normals.items()}
         results = []
         for work, found in zip(works, drafted, strict=True):
             if isinstance(found, Exception):
                 results.append(StepResult(work.state, error=found))
             else:
                 normal = self._normal(work)
-                results.append(self._conclude(normal, *found, [next(verdicts[id(normal)]) for _ in found[1]]))
+                results.append(self._conclude(normal, *found, verdicts[id(normal)]))
         return results
 
     def _normal(self, work: Work) -> LatentModel:
         return work.knowledge if work.knowledge is not None else self.normal
 
-    def _conclude(self, normal: LatentModel, state: LogState, drafts: Sequence[Draft], verdicts: Sequence[Verdict]) -> StepResult:
+    def _conclude(self, normal: LatentModel, state: LogState, drafts: Sequence[Draft], verdicts: Iterator[Verdict]) -> StepResult:
         items, lessons = [], []
-        for draft, verdict in zip(drafts, verdicts, strict=True):
-            start, end = draft.item.position, draft.item.position + 1
+        for draft in drafts:
+            start, end, verdict = draft.item.position, draft.item.position + 1, next(verdicts)
             is_anomaly = verdict.deviations >= self._sure
             state.end, state.lines, state.is_closed = max(state.end, end), state.lines + 1, False
-            state.note_line(draft.text, draft.item.timestamp_us)
+            state.note_line(draft.event.text, draft.item.timestamp_us)
             state.note_score(verdict.deviations, state.end, is_anomaly)
-            lessons.append(Lesson(draft.text, draft.before, draft.severity[0], draft.gap_s, verdict.value))
-            findings: tuple[Answer, ...] = (*_line_answers(draft), _anomaly(start, end, True, is_anomaly, verdict))
+            lessons.append(draft.event.lesson(verdict))
+            findings: tuple[Answer, ...] = (*_line_answers(draft), _anomaly(start, end, is_anomaly, verdict))
             if draft.item.ends_session:
-                whole, lesson = self._close(normal, state)
+                whole, lesson = self._close(normal, state, next(verdicts))
                 findings, lessons = (*findings, whole), [*lessons, lesson]
             items.append(ItemResult(start, findings=findings))
         return StepResult(state, tuple(items), lessons=tuple(lessons))
@@ -93,20 +114,26 @@ class LogModel:
         if work.state is None or work.state.is_closed or not work.state.end:
             return StepResult(work.state)
         state = work.state.copy()
-        whole, lesson = self._close(self._normal(work), state)
+        whole, lesson = self._closed_now(self._normal(work), state)
         return StepResult(state, (ItemResult(state.end - 1, findings=(whole,)),), lessons=(lesson,))
 
-    def _close(self, normal: LatentModel, state: LogState) -> tuple[Answer, Lesson]:
-        """The whole session, and what it teaches. Changes `state`."""
+    def _closed_now(self, normal: LatentModel, state: LogState) -> tuple[Answer, Lesson]:
+        return self._close(normal, state, normal.judge(_columns([end_after(state.before)]))[0])
+
+    def _close(self, normal: LatentModel, state: LogState, ending: Verdict) -> tuple[Answer, Lesson]:
+        """The whole session, and what it teaches. Changes `state`. ending: the verdict on its end as an event."""
         state.is_closed = True
-        whole = tuple(state.counts.items())
-        verdict = normal.judge_session(state.counts, state.before[-1] if state.before else "", state.worst_line)
-        lesson = Lesson("", state.before, 6, 0.0, verdict.value, True, whole, min(state.worst_line / MOST, 1.0))
-        answer = _anomaly(0, state.end, True, verdict.deviations >= self._sure, verdict)
-        stretch = f"worst {STRETCH} lines end before position {state.worst_end}"
+        worst = max(state.worst_line, ending.deviations)
+        verdict = normal.judge_session(state.counts, worst)
+        end = end_after(state.before)
+        lesson = replace(end.lesson(verdict), ends_session=True, whole=tuple(state.counts.items()), worst_line=min(worst / MOST, 1.0))
+        answer = _anomaly(0, state.end, verdict.deviations >= self._sure, verdict)
+        reasons = [*verdict.reasons, *(["unusual ending"] if ending.deviations >= self._sure else [])] or ["nothing unusual"]
+        if state.worst_end:
+            reasons.append(f"worst {STRETCH} lines end before position {state.worst_end}")
         output = {
-            "reason": ", ".join([answer.output["reason"] or "nothing unusual", *([stretch] if state.worst_end else [])]), "level": "session",
-            "lines": state.lines, "anomalies": state.anomalies, "worst_line": state.worst_line, "worst_stretch": state.worst_stretch,
+            "reason": ", ".join(reasons), "level": "session", "lines": state.lines, "anomalies": state.anomalies,
+            "worst_line": state.worst_line, "worst_stretch": state.worst_stretch,
         }  # fmt: skip
         return replace(answer, output=answer.output | output), lesson
 
@@ -114,7 +141,7 @@ class LogModel:
         """The session's anomaly as it would be were it to end now."""
         if work.state is None or not work.state.end:
             return ()
-        whole, _ = self._close(self._normal(work), work.state.copy())
+        whole, _ = self._closed_now(self._normal(work), work.state.copy())
         return (replace(whole, is_final=False, output={k: v for k, v in whole.output.items() if k != "level"}),)
 
     def pack(self, state: Any) -> bytes:
@@ -147,15 +174,19 @@ def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
             mined = state.miner.learn(item.text)
             text = mined.group.shown[:LESSON_CHARS]
             gap_s = max(item.timestamp_us - last_us, 0) / 1e6 if before else 0.0
-            drafts.append(Draft(item, mined, severity_of(item), text, before, gap_s))
-            before, last_us = (*before, text)[-log_state.CONTEXT :], item.timestamp_us
+            severity, confidence, source = severity_of(item)
+            drafts.append(Draft(item, mined, confidence, source, Event(text, before, severity, gap_s)))
+            before, last_us = (*before, text)[-CONTEXT:], item.timestamp_us
         return state, drafts
     except Exception as error:  # this session's data alone: the caller records it and goes on
         return error
 
 
-def _columns(drafts: Sequence[Draft]) -> Lines:
-    return Lines.from_columns([d.text for d in drafts], [d.before for d in drafts], [d.severity[0] for d in drafts])
+def _columns(events: Sequence[Event]) -> Lines:
+    if not events:
+        return Lines((), (), np.zeros(0, np.int64), np.zeros(0, np.float32))
+    texts, before, severities, gaps_s = zip(*events, strict=True)
+    return Lines(texts, before, np.array(severities, np.int64), np.array(gaps_s, np.float32))
 
 
 def severity_of(item: Item) -> tuple[int, float, str]:
@@ -173,14 +204,13 @@ def _line_answers(draft: Draft) -> tuple[Answer, Answer]:
     shown: dict[str, Any] = {"template": mined.group.shown, "parameters": mined.parameters}
     if mined.merged:
         shown["merged"] = list(mined.merged)
-    number, confidence, source = draft.severity
     return (
         Answer("template", start, end, True, mined.group_id, output=shown),
-        Answer("severity", start, end, True, SEVERITIES[number], confidence, output={"source": source}),
+        Answer("severity", start, end, True, SEVERITIES[draft.event.severity], draft.confidence, output={"source": draft.source}),
     )
 
 
-def _anomaly(start: int, end: int, is_final: bool, is_anomaly: bool, verdict: Verdict) -> Answer:
+def _anomaly(start: int, end: int, is_anomaly: bool, verdict: Verdict) -> Answer:
     """`value` is 0..1, linear in standard deviations; `output.reason` names the views that find it unusual, the loudest first."""
     output = {"reason": ", ".join(verdict.reasons), "deviations": round(verdict.deviations, 3)}
-    return Answer("anomaly", start, end, is_final, "anomaly" if is_anomaly else "normal", value=verdict.value, output=output)
+    return Answer("anomaly", start, end, True, "anomaly" if is_anomaly else "normal", value=verdict.value, output=output)
