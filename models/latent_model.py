@@ -7,6 +7,7 @@ Next: models/log_model.py
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,19 @@ from models.latent_dynamics import Moves
 from models.latent_encoder import WIDTH, Encoder
 from models.latent_probation import Probation
 from models.latent_sessions import Sessions
-from models.latent_views import LINE_VIEWS, MOST, OF_LINES, OF_SESSIONS, SESSION_VIEWS, SURE, Tails, chance_of, deviations_of, value_of
+from models.latent_views import (
+    LINE_VIEWS,
+    MOST,
+    OF_LINES,
+    OF_SESSIONS,
+    SESSION_VIEWS,
+    SURE,
+    Tails,
+    bins_of,
+    chance_of,
+    deviations_of,
+    value_of,
+)
 from models.learnable import CONTEXT, Lesson
 
 _TEMPLATE, _AFTER = np.uint64(0xA5A5_0001), np.uint64(0xA5A5_0002)
@@ -28,6 +41,8 @@ START, END = np.uint64(1), np.uint64(2)
 SEVERITY_PRIOR = (0.02, 0.02, 0.2, 4.0, 20.0, 60.0, 400.0, 20.0)
 """Lines by severity that every model starts with: a fatal line is rare before the stream says otherwise."""
 
+PRIOR_TIMES = 10.0
+"""How often the lines of the prior count among the scores of severities."""
 SUSPECT = SURE / MOST
 """Surprise of a lesson at which it goes on probation."""
 LINE_WINDOW, SESSION_WINDOW = (2000, 0.005), (500, 0.02)
@@ -73,8 +88,7 @@ class Lines:
         return np.array([key_of(some[-1]) if some else START for some in self.before], np.uint64)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """How unusual a line or a session is, in standard deviations, and which views say so, the loudest first."""
 
     deviations: float
@@ -87,6 +101,8 @@ class Verdict:
 
 NAMED = 2.0
 """Standard deviations at which a view is named as a reason."""
+CALM = 0.03
+"""A chance above it names no view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +136,7 @@ class LatentModel:
         odd_ends = Probation.empty(2 * WHOLE, *SESSION_WINDOW)
         weights = latent_dynamics.new_weights(kind, seed) if kind != "none" else {}
         return cls(
-            "0", Counts.empty(), Sessions.empty(), np.array(SEVERITY_PRIOR), Tails.empty(), Tails.empty(), suspects, odd_ends,
+            "0", Counts.empty(), Sessions.empty(), np.array(SEVERITY_PRIOR), _first_tails(), Tails.empty(), suspects, odd_ends,
             Encoder.shipped(), latent_density.new_sums(), kind, weights, {},
         )  # fmt: skip
 
@@ -128,13 +144,13 @@ class LatentModel:
         """One verdict a line; what one line gets does not depend on the others."""
         if not len(lines.texts):
             return []
-        chances = self.tails.chances(0, self._line_scores(lines))
-        return [_verdict(LINE_VIEWS, row) for row in chances.T.tolist()]
+        single, together = self.tails.judged(OF_LINES, self._line_scores(lines))
+        return [_verdict(LINE_VIEWS, chance, chances) for chance, chances in zip(together.tolist(), single.T.tolist(), strict=True)]
 
     def judge_session(self, whole: Mapping[str, int], worst_line: float) -> Verdict:
         """A session as it would be were it to end now. `worst_line`: the most standard deviations of its lines and of its end."""
-        scores = self._session_scores(whole, worst_line)
-        return _verdict(SESSION_VIEWS, self.tails.chances(OF_SESSIONS.start, scores[:, None])[:, 0].tolist())
+        single, together = self.tails.judged(OF_SESSIONS, self._session_scores(whole, worst_line)[:, None])
+        return _verdict(SESSION_VIEWS, float(together[0]), single[:, 0].tolist())
 
     def surprise(self, lessons: Sequence[Lesson]) -> list[float]:
         verdicts = self.judge(Lines.of(lessons))
@@ -170,10 +186,9 @@ class LatentModel:
         scores = self._line_scores(lines)
         rows = np.column_stack([lines.keys, lines.keys_before, lines.severities.astype(np.uint64)])
         is_young = bool(self.severities.sum() < YOUNG_LINES)
-        suspects, learned, is_quiet = self.suspects.after(
-            rows, np.array([x.surprise >= SUSPECT and (x.severity <= GRAVE or not is_young) for x in lessons]), is_young
-        )
-        tails, pending = self._counted(OF_LINES, scores, is_quiet)
+        odd = np.array([x.surprise >= SUSPECT and (x.severity <= GRAVE or not is_young) for x in lessons])
+        suspects, learned, is_quiet = self.suspects.after(rows, odd, is_young)
+        tails, pending = self._counted(OF_LINES, scores[:, ~odd] if is_young else scores, is_quiet, is_young)
         keys, before = learned[:, 0], learned[:, 1]
         families = np.concatenate([np.full(len(keys), _TEMPLATE), mixed(before, _AFTER)])
         return replace(
@@ -194,7 +209,7 @@ class LatentModel:
         odd_ends, learned, is_quiet = self.odd_ends.after(
             rows, np.array([x.surprise >= SUSPECT and not is_young for x in lessons]), is_young
         )
-        tails, pending = self._counted(OF_SESSIONS, scores.T, is_quiet)
+        tails, pending = self._counted(OF_SESSIONS, scores.T, is_quiet, is_young)
         return replace(
             self,
             sessions=self.sessions.with_more([from_row(row) for row in learned]),
@@ -203,8 +218,12 @@ class LatentModel:
             odd_ends=odd_ends,
         )
 
-    def _counted(self, views: slice, scores: Floats, is_quiet: bool | None) -> tuple[Tails, Tails]:
-        """Tails and those pending after these scores: a window's scores count when it ended quietly, and never when it did not."""
+    def _counted(self, views: slice, scores: Floats, is_quiet: bool | None, is_young: bool) -> tuple[Tails, Tails]:
+        """Tails and those pending after these scores: a window's scores count when it ended quietly, and never when it did not; of a
+        young model at once."""
+        if is_young:
+            return self.tails.with_more(views.start, self.tails.with_loudest(views, scores)), self.pending
+        scores = self.tails.with_loudest(views, scores)
         pending = self.pending.with_more(views.start, scores)
         if is_quiet is None:
             return self.tails, pending
@@ -253,6 +272,16 @@ class LatentModel:
         return replace(self, version=version, **latent_tensors.fields_of(self, tensors))
 
 
+def _first_tails() -> Tails:
+    """Of severities alone, as the lines of SEVERITY_PRIOR would have scored: so that a new stream's first fatal line is rare."""
+    prior = np.array(SEVERITY_PRIOR)
+    scores = -np.log(np.cumsum(prior) / prior.sum())
+    above = np.zeros_like(Tails.empty().above)
+    for score, lines in zip(scores, prior, strict=True):
+        above[LINE_VIEWS.index("rare severity"), : bins_of(score) + 1] += lines * PRIOR_TIMES
+    return Tails(above)
+
+
 def keyed(whole: Mapping[str, int]) -> dict[int, int]:
     return {key_of(text): count for text, count in whole.items() if text}
 
@@ -269,6 +298,8 @@ def from_row(row: NDArray[np.uint64]) -> dict[int, int]:
     return {int(key): int(count) for key, count in zip(row[:WHOLE], row[WHOLE:], strict=True) if count}
 
 
-def _verdict(views: Sequence[str], chances: Sequence[float]) -> Verdict:
-    found = sorted(((deviations_of(chance), view) for chance, view in zip(chances, views, strict=True)), key=lambda pair: -pair[0])
-    return Verdict(found[0][0], tuple([view for deviations, view in found if deviations >= NAMED]))
+def _verdict(views: Sequence[str], chance: float, chances: Sequence[float]) -> Verdict:
+    if chance > CALM and min(chances) > CALM:
+        return Verdict(deviations_of(chance), ())
+    found = sorted(((deviations_of(one), view) for one, view in zip(chances, views, strict=True)), key=lambda pair: -pair[0])
+    return Verdict(deviations_of(chance), tuple([view for deviations, view in found if deviations >= NAMED]))

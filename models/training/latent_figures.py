@@ -150,6 +150,8 @@ def bgl(folder: Path, dynamics: Sequence[str]) -> None:
         for at in range(0, len(items), 100):
             found += [answer for answer in player.play([Work("logs/bgl", state, items[at : at + 100])])[0] if answer.task == "anomaly"]
             state = player.state
+        reasons = Counter(answer.output["reason"] for answer in found if answer.label == "anomaly")
+        print(f"    by reason: {dict(reasons.most_common(8))}")
         print(f"bgl lines, {kind}: {line_f1(labels, [answer.label == 'anomaly' for answer in found])}; {player.cost()}")
         for threshold in (2.5, 3.5):
             print(

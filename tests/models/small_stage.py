@@ -45,7 +45,10 @@ def small_stage(
 
     matrices = [p for p in model.parameters() if p.ndim == 2]
     others = [p for p in [*model.parameters(), *unused.parameters()] if p.ndim == 1 or p is unused.weight]
-    optimizers: dict[str, torch.optim.Optimizer] = {"matrices": torch.optim.Muon(matrices, lr=0.05), "others": torch.optim.AdamW(others, lr=0.02)}
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        "matrices": torch.optim.Muon(matrices, lr=0.05),
+        "others": torch.optim.AdamW(others, lr=0.02),
+    }
     return Stage(
         "small", {"model": model, "unused": unused}, optimizers, step, validate, "square", steps, rngs[0], seed,
         units={"square": "squared units"}, validate_every=5, save_every=4,

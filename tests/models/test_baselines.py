@@ -29,7 +29,14 @@ from models.training.topic_rules import (
 VOCAB = 23
 STREAM = np.random.default_rng(3).zipf(1.5, 4000).clip(1, VOCAB - 3).astype(np.uint16)
 """The last two ids never occur."""
-FORKS = ("my card was stolen", "block my card please", "the card is blocked", "a table for two", "a table near the window", "a window table for two")
+FORKS = (
+    "my card was stolen",
+    "block my card please",
+    "the card is blocked",
+    "a table for two",
+    "a table near the window",
+    "a window table for two",
+)
 TALKS = tuple(Talk(FORKS, (n % 2 == 0, n % 2 == 1) * 3, (0, 0, 1, 0, 0, 0)) for n in range(6))
 """The user begins every other one."""
 
@@ -53,7 +60,9 @@ def test_probabilities_equal_those_counted_one_by_one(model: ngrams.Ngrams) -> N
     told = np.random.default_rng(5).integers(0, VOCAB, 60)
     text = np.r_[STREAM[:100], told]
     slow = SlowNgrams(STREAM.tolist(), 4)
-    assert np.allclose(model.probabilities(text), [slow.probability(text[max(0, n - 3) : n].tolist(), w) for n, w in enumerate(text.tolist())], atol=1e-14)
+    assert np.allclose(
+        model.probabilities(text), [slow.probability(text[max(0, n - 3) : n].tolist(), w) for n, w in enumerate(text.tolist())], atol=1e-14
+    )
 
 
 class SlowNgrams:
@@ -193,17 +202,26 @@ def data(tmp_path: Path) -> Path:
         ]
         jsonl(folder / file, rows)
     (folder / "plain/wikitext2_valid.txt.gz").write_bytes(gzip.compress(("\n".join(FORKS) * 9).encode()))
-    jsonl(folder / "sentences/ewt.jsonl.gz", [{"text": text, "sent_end": [4, 8], "split": s} for text, s in (("One. Two", "dev"), ("No. No", "test"))])
+    jsonl(
+        folder / "sentences/ewt.jsonl.gz",
+        [{"text": text, "sent_end": [4, 8], "split": s} for text, s in (("One. Two", "dev"), ("No. No", "test"))],
+    )
     for name in ("en_pud", "pl_pud"):
         jsonl(folder / f"sentences/{name}.jsonl", [{"text": "Mr. X", "sent_end": [5]}])
     return folder
 
 
 def test_sentence_ends_are_counted_on_dev(data: Path) -> None:
-    assert [r[2:] for r in sentence_ends(data).rows] == [("1.000", "1.000", "1.000"), ("0.500", "1.000", "0.667"), ("0.500", "1.000", "0.667")]
+    assert [r[2:] for r in sentence_ends(data).rows] == [
+        ("1.000", "1.000", "1.000"),
+        ("0.500", "1.000", "0.667"),
+        ("0.500", "1.000", "0.667"),
+    ]
 
 
-def test_one_command_measures_every_part(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_command_measures_every_part(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(label_figures.EMBEDDINGS, "teacher", lambda: hashed_words)
     assert main(["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out.md")]) == 0
     printed, told = capsys.readouterr()

@@ -126,7 +126,6 @@ def test_no_memory_equals_a_memory_of_zeros(trunk, encoder):
     assert torch.equal(full(trunk, tokens), full(trunk, tokens, zeros))
 
 
-
 def test_a_thousand_full_windows_fit_the_default_budget(encoder):
     config = ModelConfig()
     cache = KVCache(config)

@@ -97,7 +97,11 @@ def test_milestones_are_the_best_so_far_and_outlive_the_rolling_ones(tmp_path):
     figures = iter([3.0, 2.0, 2.5, 1.0])
     stage = replace(small_stage(), validate=lambda: {"square": next(figures)})
     train(stage, tmp_path, Ranks(), silent())
-    assert sorted(p.name for p in (tmp_path / "milestones").iterdir()) == ["small-0000005-3.0000", "small-0000010-2.0000", "small-0000020-1.0000"]
+    assert sorted(p.name for p in (tmp_path / "milestones").iterdir()) == [
+        "small-0000005-3.0000",
+        "small-0000010-2.0000",
+        "small-0000020-1.0000",
+    ]
     assert [p.name for p in rolling.steps(tmp_path, "small")] == ["0000012", "0000016", "0000020"]
     kept = rolling.weights(tmp_path / "milestones" / "small-0000020-1.0000", "model")
     assert equal(kept, stage.modules["model"].state_dict())

@@ -92,7 +92,11 @@ def two_losses(rank: int, world: int, folder: str, meeting: str) -> None:
 
 def token_batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(100, 8, generator=generator), torch.randn(30, 8, generator=generator), torch.randint(0, 30, (100,), generator=generator)
+    return (
+        torch.randn(100, 8, generator=generator),
+        torch.randn(30, 8, generator=generator),
+        torch.randint(0, 30, (100,), generator=generator),
+    )
 
 
 def test_gradients_of_the_next_token_loss_are_averaged_over_processes(tmp_path):

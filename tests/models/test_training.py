@@ -142,7 +142,9 @@ def test_training_and_streaming_give_the_same_logits():
     played = Played("sgd_multi", [t for _, t in UTTERANCES], [s for s, _ in UTTERANCES], [0] * 10, [], [None] * 10)
     model.settings = type(model.settings)()  # a window of 512, as in training
     calibrate.play(model, [played], lambda line: None)
-    assert torch.allclose(torch.tensor([logit for _, logit in played.shifts]), wanted.shift[0, 1:], atol=2e-3)  # sessions keep half precision
+    assert torch.allclose(
+        torch.tensor([logit for _, logit in played.shifts]), wanted.shift[0, 1:], atol=2e-3
+    )  # sessions keep half precision
     assert torch.allclose(torch.tensor([topic for _, topic, _ in played.topics]), wanted.topic[0], atol=2e-3)
     whole = session_logits(wanted.document[0], torch.softmax(wanted.topic[0], -1).mean(0))
     assert torch.allclose(torch.tensor(played.document[0]), whole, atol=1e-3)

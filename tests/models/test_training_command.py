@@ -60,7 +60,10 @@ def test_the_command_passes_its_flags_and_the_exit_status_on(tmp_path):
 def test_stage_one_reads_dialogues_but_none_of_the_labelled_chat_sets(data):
     tokenizer = load_tokenizer(SHIPPED / "tokenizer.json")
     for file in FILES[-7:]:
-        rows = [{"id": split, "split": split, "turns": [{"role": "user", "text": f"xylophone {Path(file).name} " * 9}]} for split in ("train", "dev")]
+        rows = [
+            {"id": split, "split": split, "turns": [{"role": "user", "text": f"xylophone {Path(file).name} " * 9}]}
+            for split in ("train", "dev")
+        ]
         jsonl(data / file, rows)
     for split in ("train", "dev"):
         _, chat = language_stream(data, tokenizer, split, 0)
