@@ -8,6 +8,7 @@ A list is a list in the file and has commas between in the environment; a table 
 """
 
 import dataclasses
+import difflib
 import json
 import tomllib
 import types
@@ -70,6 +71,7 @@ def _fill(cls: type[T], environ: Mapping[str, str], table: Mapping[str, Any], fl
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         kind = hints[field.name]
         if dataclasses.is_dataclass(kind):
+            _misspelt(field.name, [f.name for f in dataclasses.fields(kind)], table)
             values[field.name] = _fill(kind, environ, table, flags.get(field.name) or {}, field.name)  # type: ignore[arg-type]
         elif flags.get(field.name) is not None:
             values[field.name] = _convert(flags[field.name], kind, field.name, "flag")
@@ -79,6 +81,20 @@ def _fill(cls: type[T], environ: Mapping[str, str], table: Mapping[str, Any], fl
         elif field.name in own:
             values[field.name] = _convert(own[field.name], kind, f"[{section}] {field.name}" if section else field.name, "settings file")
     return cls(**values)
+
+
+def _misspelt(section: str, names: list[str], table: Mapping[str, Any]) -> None:
+    """Refuse what would be passed over in silence: a section that is nearly this one's name, or a name that the section does not have."""
+    for other, value in table.items():
+        if other != section and isinstance(value, Mapping) and difflib.get_close_matches(other, [section], cutoff=0.85):
+            raise SettingError(f"section [{other}] (settings file): there is none of that name; wanted [{section}]: rename it")
+    own = table.get(section)
+    for name in own if isinstance(own, Mapping) else ():
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1) or [", ".join(names)]
+            raise SettingError(
+                f"setting [{section}] {name} (settings file): there is none of that name; wanted {near[0]}: rename it or take it out"
+            )
 
 
 def _convert(value: Any, kind: Any, name: str, where: str) -> Any:

@@ -57,3 +57,22 @@ def test_a_file_that_is_no_toml_or_not_there_is_named(tmp_path: Path) -> None:
         load(Outer, {}, tmp_path / "bad.toml")
     with pytest.raises(SettingError, match=r"nowhere\.toml"):
         load(Outer, {}, tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("[buffer]\nmax_token = 3", r"\[buffer\] max_token .* wanted max_tokens"),
+        ("[buffer]\nzzz = 3", "wanted max_tokens, mode"),
+        ("[bufer]\nmax_tokens = 3", r"\[bufer\].*wanted \[buffer\]"),
+    ],
+)
+def test_a_misspelt_name_is_refused_rather_than_passed_over(written: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "strata.toml").write_text(written)
+    with pytest.raises(SettingError, match=says):
+        load(Outer, {}, tmp_path / "strata.toml")
+
+
+def test_sections_of_other_programs_are_left_to_them(tmp_path: Path) -> None:
+    (tmp_path / "strata.toml").write_text("[evaluation]\nece = 0.05\n")
+    assert load(Outer, {}, tmp_path / "strata.toml") == Outer()
