@@ -144,13 +144,13 @@ class LatentModel:
         """One verdict a line; what one line gets does not depend on the others."""
         if not len(lines.texts):
             return []
-        single, together = self.tails.judged(OF_LINES, self._line_scores(lines))
+        single, together = self.tails.judged_lines(self._line_scores(lines))
         return [_verdict(LINE_VIEWS, chance, chances) for chance, chances in zip(together.tolist(), single.T.tolist(), strict=True)]
 
     def judge_session(self, whole: Mapping[str, int], worst_line: float) -> Verdict:
         """A session as it would be were it to end now. `worst_line`: the most standard deviations of its lines and of its end."""
-        single, together = self.tails.judged(OF_SESSIONS, self._session_scores(whole, worst_line)[:, None])
-        return _verdict(SESSION_VIEWS, float(together[0]), single[:, 0].tolist())
+        chances = self.tails.judged_sessions(self._session_scores(whole, worst_line)[:, None])[:, 0].tolist()
+        return _verdict(SESSION_VIEWS, min(chances), chances)
 
     def surprise(self, lessons: Sequence[Lesson]) -> list[float]:
         verdicts = self.judge(Lines.of(lessons))
@@ -183,7 +183,7 @@ class LatentModel:
         if not lessons:
             return self
         lines = Lines.of(lessons)
-        scores = self._line_scores(lines)
+        scores = self.tails.with_loudest(self._line_scores(lines))
         rows = np.column_stack([lines.keys, lines.keys_before, lines.severities.astype(np.uint64)])
         is_young = bool(self.severities.sum() < YOUNG_LINES)
         odd = np.array([x.surprise >= SUSPECT and (x.severity <= GRAVE or not is_young) for x in lessons])
@@ -222,8 +222,7 @@ class LatentModel:
         """Tails and those pending after these scores: a window's scores count when it ended quietly, and never when it did not; of a
         young model at once."""
         if is_young:
-            return self.tails.with_more(views.start, self.tails.with_loudest(views, scores)), self.pending
-        scores = self.tails.with_loudest(views, scores)
+            return self.tails.with_more(views.start, scores), self.pending
         pending = self.pending.with_more(views.start, scores)
         if is_quiet is None:
             return self.tails, pending

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from models.latent_counts import NEVER
+
 SLOTS = 64
 """Templates compared with each other; slot 0 is no template and always counts 0, so that counts are differences too."""
 EXACT = 8
@@ -34,7 +36,8 @@ class Sessions:
     uses: NDArray[np.int32]
     """(SLOTS,) sessions that had the template, less the times another wanted the slot."""
     pairs: NDArray[np.int32]
-    """(SLOTS, SLOTS, BINS) sessions by difference."""
+    """(SLOTS, SLOTS, BINS) sessions that had the first template by how many more lines of it than of the second: what is odd in a rare
+    kind of session is measured against its kind."""
     counted: int = 0
     places: dict[int, int] = field(init=False, repr=False, compare=False)
     """Key -> slot; made again from slots, as what follows is from pairs."""
@@ -64,7 +67,7 @@ class Sessions:
             return 1.0, 0, 0
         found = self._least_likely(session, slots) if slots else (1.0, 0, 0)
         if len(slots) < len(session):
-            novelty = (int((self.uses == 1).sum()) + 0.5) / (self.counted + 1.0)
+            novelty = (int((self.uses == 1).sum()) + NEVER) / (self.counted + 1.0)
             if novelty < found[0]:
                 return novelty, next(key for key in session if key not in places), 0
         return found
@@ -76,7 +79,7 @@ class Sessions:
         bins = bin_of(lines[slots, None] - lines)  # (present, used)
         seen = self.pairs[np.array(slots)[:, None], np.arange(used), bins]
         once, totals = self.once[slots], self.totals[slots]
-        share = np.where(seen > 0, seen, once + 0.5) / (totals + 1.0)
+        share = np.where(seen > 0, seen, once + NEVER) / (totals + 1.0)
         share[np.arange(len(slots)), slots] = 1.0
         worst = int(share.argmin())
         left, right = slots[worst // used], worst % used
@@ -96,9 +99,9 @@ class Sessions:
             for key, count in session.items():
                 if key in places:
                     lines[places[key]] = count
-            known = 1 + len(places)
-            bins = bin_of(lines[:known, None] - lines[:known])
-            pairs[everyone[:known, None], everyone[:known], bins] += 1
+            known, present = 1 + len(places), np.flatnonzero(lines)
+            bins = bin_of(lines[present, None] - lines[:known])
+            pairs[present[:, None], everyone[:known], bins] += 1
         if counted < FULL:
             return Sessions(slots, uses, pairs, counted)
         return Sessions(slots, (uses + 1) >> 1, pairs >> 1, counted >> 1)

@@ -17,14 +17,17 @@ Floats = NDArray[np.float64]
 
 LINE_VIEWS = ("unseen template", "unseen transition", "rare severity", "latent distance", "off trajectory")
 SESSION_VIEWS = ("worst line", "incomplete or odd session")
-VIEWS = (*LINE_VIEWS, "any of a line", *SESSION_VIEWS, "any of a session")
+VIEWS = (*LINE_VIEWS, "any of a line", *SESSION_VIEWS)
 OF_LINES, OF_SESSIONS = slice(0, len(LINE_VIEWS) + 1), slice(len(LINE_VIEWS) + 1, len(VIEWS))
-"""Rows of the views of a line and of a session; the last row of each is the loudest of the others, which is a view too."""
+"""Rows of the views of a line and of a session. The last of a line's is the loudest of the others: five views that each are rare
+once in a thousand lines together are not. Of sessions there are too few to count that finely."""
 BINS = 96
 WIDTH = 0.25
 """Of a bin, nats: what was never seen and what was seen once differ by 0.7."""
 TRUSTED = 1000.0
 """Scores of a view after which what lies above all of them is as rare as it says."""
+SETTLED = 10_000.0
+"""Lines after which the loudest view is measured too: before, what was new in the first hour would excuse what is grave."""
 FULL = 1 << 20
 """Scores of a view before its counts are halved."""
 SURE = 3.0
@@ -45,31 +48,33 @@ class Tails:
     def empty(cls) -> "Tails":
         return cls(np.zeros((len(VIEWS), BINS)))
 
-    def judged(self, views: slice, scores: Floats) -> tuple[Floats, Floats]:
-        """How often each view gave such a score or a higher one, and how often any of them was so rare; chances, 0..1.
+    def judged_lines(self, scores: Floats) -> tuple[Floats, Floats]:
+        """How often each view gave such a score or a higher one (views, n), and how often any of them was so rare (n,); 0..1.
 
-        scores: nats, (views less the last, n). Returns the same shape and (n,).
+        scores: nats, (views, n).
         """
-        single = self._chances(self.above[views][:-1], scores)
-        least = single.min(0)
-        together = self._chances(self.above[views][-1:], -np.log(least)[None])[0]
-        return single, np.maximum(least, together) if self.above[views][-1, 0] >= TRUSTED else least
+        single = self._chances(self.above[OF_LINES][:-1], scores)
+        least, loudest = single.min(0), self.above[OF_LINES][-1:]
+        return single, np.maximum(least, self._chances(loudest, -np.log(least)[None])[0]) if loudest[0, 0] >= SETTLED else least
 
-    def with_loudest(self, views: slice, scores: Floats) -> Floats:
-        """Scores of all views: those given, and of the loudest of them."""
-        single = self._chances(self.above[views][:-1], scores)
+    def judged_sessions(self, scores: Floats) -> Floats:
+        """How often each view gave such a score or a higher one, 0..1. scores: nats, (views, n); so is what returns."""
+        return self._chances(self.above[OF_SESSIONS], scores)
+
+    def with_loudest(self, scores: Floats) -> Floats:
+        """Scores of all views of lines: those given, and of the loudest of them."""
+        single = self._chances(self.above[OF_LINES][:-1], scores)
         found: Floats = np.concatenate([scores, -np.log(single.min(0))[None]])
         return found
 
     @staticmethod
     def _chances(above: Floats, scores: Floats) -> Floats:
-        """At most so often, that is: a standard error is added to the count. A score above all seen is rarer than one in all, by
-        as many nats as it is above."""
+        """A score above all seen is rarer than one in all, by as many nats as it is above."""
         seen = np.take_along_axis(above, bins_of(scores), 1)
         highest = (above > 0).sum(1, keepdims=True) * WIDTH  # where the occupied bins end
         beyond = np.where(seen > 0, 0.0, np.maximum(scores - highest, 0.0))
         trusted = np.minimum(above[:, :1] / TRUSTED, 1.0)
-        found: Floats = np.minimum((seen + np.sqrt(seen) + 1.0) / (above[:, :1] + 1.0), 1.0) * np.exp(-beyond * trusted)
+        found: Floats = np.minimum((seen + 1.0) / (above[:, :1] + 1.0), 1.0) * np.exp(-beyond * trusted)
         return found
 
     def with_more(self, first: int, scores: Floats) -> "Tails":
