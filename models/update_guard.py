@@ -1,10 +1,9 @@
-"""What an update must not do: make weights that are not finite, or known lines more surprising. And what a version is called.
+"""What an update must not do: make weights that are not finite, or known lines more surprising.
 
 Knows the Learnable protocol; leaves what follows from a refusal to models/learner.py.
 """
 
 from collections.abc import Sequence
-from hashlib import blake2b
 
 import torch
 
@@ -26,15 +25,6 @@ def diverged(before: Learnable, after: Learnable) -> str:
         if (size := float(tensor.double().norm())) > GROWTH * was > 0:
             return f"weights {name} grew from {was:.3g} to {size:.3g} in one update"
     return ""
-
-
-def name_of(base: str, subject: str, model: Learnable) -> str:
-    """A version's name: what was shipped, whose and which update, and eight digits of its weights: two different ones never share it."""
-    digest = blake2b(digest_size=4)
-    for name, tensor in sorted(model.tensors().items()):
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return f"{base}+{subject}.{digest.hexdigest()}"
 
 
 def mean_surprise(model: Learnable, lessons: Sequence[Lesson]) -> float:

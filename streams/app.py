@@ -21,7 +21,7 @@ from streams.agents import chat, labels, lessons, logs, metrics, requests, token
 from streams.batching import BatchConsumer
 from streams.config import StreamConfig
 from streams.deliveries import Deliveries
-from streams.delivery import App, add_table, make_app, on_assigned, on_revoked
+from streams.delivery import App, add_table, make_app, on_assigned, on_revoked, on_stop
 from streams.emit import Emitter
 from streams.inference import Inference
 from streams.judging import Judging
@@ -115,6 +115,7 @@ def _learn(app: App, config: StreamConfig, services: Services) -> Versions | Non
         lambda: cast(BatchConsumer, app.consumer).streaming,
     )
     lessons.register(app, topic, teaching)
+    on_stop(app, learned.stop)
     for follow in (on_assigned, on_revoked):
         follow(app, lambda places: versions.moved([p for t, p in places if t == lines]))
         follow(app, lambda places: teaching.moved([p for t, p in places if t == topic]))

@@ -19,10 +19,11 @@ from typing import Any
 
 import faust
 import msgspec
+import zstandard
 
 from models.learnable import Learnable
 from models.learner import Drift, Heard, Learner, LearningSettings, Update
-from models.update_guard import name_of
+from models.model_version import name_of
 from streams import changelog
 from streams.batching import Batch
 from streams.learned import Learned, key_of, pack, unpack
@@ -49,6 +50,7 @@ class LearnerRow(msgspec.Struct, array_like=True, frozen=True):
     kept: list[tuple[str, int]]
     """Older versions and when each was succeeded, seconds."""
     learner: bytes
+    """zstd."""
 
 
 @dataclass
@@ -184,7 +186,7 @@ class Teaching:
 
     def _restored(self, partition: int, tenant: str, data: bytes) -> _Student:
         row = msgspec.msgpack.decode(data, type=LearnerRow)
-        learner: Learner[Any] = Learner.unpack(tenant, self._settings, row.learner)
+        learner: Learner[Any] = Learner.unpack(tenant, self._settings, zstandard.decompress(row.learner))
         student = _Student(partition, learner, self._learned.base, None, row.next_offset, kept=list(row.kept))
         if row.base != self._learned.base.version:
             learner.begin_again()  # another release's weights: what the buffer holds is learned by the new one
@@ -261,5 +263,7 @@ def _forgotten(student: _Student, successor: str) -> dict[bytes, bytes | None]:
 def _row(student: _Student, base: str) -> bytes:
     previous = student.previous.version if student.previous is not None else ""
     return msgspec.msgpack.encode(
-        LearnerRow(base, student.current.version, previous, student.next_offset, student.kept, student.learner.pack())
+        LearnerRow(
+            base, student.current.version, previous, student.next_offset, student.kept, zstandard.compress(student.learner.pack(), 1)
+        )
     )
