@@ -45,7 +45,7 @@ PRIOR_TIMES = 10.0
 """How often the lines of the prior count among the scores of severities."""
 SUSPECT = SURE / MOST
 """Surprise of a lesson at which it goes on probation."""
-LINE_WINDOW, SESSION_WINDOW = (500, 0.012), (100, 0.03)
+LINE_WINDOW, SESSION_WINDOW = (500, 0.012), (100, 0.02)
 """Lessons of a window of probation, and the share of suspects up to which it is quiet."""
 YOUNG_LINES, YOUNG_SESSIONS = 20_000, 1000
 """A model taught by fewer takes what it meets as normal."""
