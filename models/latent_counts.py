@@ -62,7 +62,7 @@ class Counts:
         """How often the value comes in its family; for one never seen, how often such novelty does. 0..1, float64 (n)."""
         seen, total, once = (self._read(key) for key in (mixed(families, values), mixed(families, _TOTAL), mixed(families, _ONCE)))
         share: Floats = np.where(seen > 0, seen, np.minimum(once, total) + NEVER) / (total + 1.0)
-        return share
+        return np.minimum(share, 1.0)
 
     def with_more(self, families: Keys, values: Keys) -> "Counts":
         """Count each pair once; the order does not matter."""
@@ -92,7 +92,7 @@ def _places(keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _read(cells: NDArray[np.int32], keys: Keys) -> NDArray[np.int32]:
     """The smaller of the key's two cells: collisions only ever add."""
     left, right = _places(keys)
-    return np.minimum(cells[0, left], cells[1, right])
+    return np.maximum(np.minimum(cells[0, left], cells[1, right]), 0)  # below 0 where another family's novelty was taken back
 
 
 def _add(cells: NDArray[np.int32], keys: Keys, amounts: NDArray[np.int32]) -> None:

@@ -45,7 +45,7 @@ PRIOR_TIMES = 10.0
 """How often the lines of the prior count among the scores of severities."""
 SUSPECT = SURE / MOST
 """Surprise of a lesson at which it goes on probation."""
-LINE_WINDOW, SESSION_WINDOW = (2000, 0.005), (500, 0.02)
+LINE_WINDOW, SESSION_WINDOW = (500, 0.012), (100, 0.02)
 """Lessons of a window of probation, and the share of suspects up to which it is quiet."""
 YOUNG_LINES, YOUNG_SESSIONS = 20_000, 1000
 """A model taught by fewer takes what it meets as normal."""
@@ -165,7 +165,7 @@ class LatentModel:
 
     def _trained(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
         """The nets after some steps on lines above suspicion, replayed ones too."""
-        if self.suspects.suspects > self.suspects.few:
+        if self.suspects.is_loud and not self._is_young:
             return self
         known = [lesson for lesson in lessons if lesson.surprise < SUSPECT]
         if not known:
@@ -179,13 +179,17 @@ class LatentModel:
         weights, moments = latent_dynamics.learned(self.kind, self.weights, self.moments, self._moves(lines), TRAINING_STEPS, seed)
         return replace(self, density=density, weights=weights, moments=moments)
 
+    @property
+    def _is_young(self) -> bool:
+        return bool(self.severities.sum() < YOUNG_LINES)
+
     def _taught_lines(self, lessons: Sequence[Lesson]) -> "LatentModel":
         if not lessons:
             return self
         lines = Lines.of(lessons)
         scores = self.tails.with_loudest(self._line_scores(lines))
         rows = np.column_stack([lines.keys, lines.keys_before, lines.severities.astype(np.uint64)])
-        is_young = bool(self.severities.sum() < YOUNG_LINES)
+        is_young = self._is_young
         odd = np.array([x.surprise >= SUSPECT and (x.severity <= GRAVE or not is_young) for x in lessons])
         suspects, learned, is_quiet = self.suspects.after(rows, odd, is_young)
         tails, pending = self._counted(OF_LINES, scores[:, ~odd] if is_young else scores, is_quiet, is_young)

@@ -24,6 +24,13 @@ class Probation:
     """Lessons of a window."""
     few: int
     """Suspects of a quiet window, at most."""
+    is_calm: bool = True
+    """The window before this one was quiet."""
+
+    @property
+    def is_loud(self) -> bool:
+        """Something is happening, or was until a moment ago: nothing that cannot be taken back should be learned."""
+        return self.suspects > self.few or not self.is_calm
 
     @classmethod
     def empty(cls, columns: int, window: int, share: float) -> "Probation":
@@ -40,5 +47,9 @@ class Probation:
         if suspects > self.few:
             waiting = waiting[:0]
         if seen < self.window:
-            return Probation(waiting, suspects, seen, self.window, self.few), now, None
-        return Probation(waiting[:0], 0, 0, self.window, self.few), np.concatenate([now, waiting]), suspects <= self.few
+            return Probation(waiting, suspects, seen, self.window, self.few, self.is_calm), now, None
+        return (
+            Probation(waiting[:0], 0, 0, self.window, self.few, suspects <= self.few),
+            np.concatenate([now, waiting]),
+            suspects <= self.few,
+        )

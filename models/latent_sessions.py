@@ -20,6 +20,8 @@ EXACT = 8
 """Differences up to this have a bin each; beyond, two bins for each doubling."""
 HALF = 16
 BINS = 2 * HALF + 1
+KNOWN = 5e-4
+"""Share of a difference that was seen at all, at least: the longer a stream, the rarer would be what came once among many."""
 FULL = 1 << 20
 """Sessions before all counts are halved."""
 
@@ -79,7 +81,7 @@ class Sessions:
         bins = bin_of(lines[slots, None] - lines)  # (present, used)
         seen = self.pairs[np.array(slots)[:, None], np.arange(used), bins]
         once, totals = self.once[slots], self.totals[slots]
-        share = np.where(seen > 0, seen, once + NEVER) / (totals + 1.0)
+        share = np.where(seen > 0, np.maximum(seen / (totals + 1.0), KNOWN), (once + NEVER) / (totals + 1.0))
         share[np.arange(len(slots)), slots] = 1.0
         worst = int(share.argmin())
         left, right = slots[worst // used], worst % used

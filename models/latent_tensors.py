@@ -41,7 +41,7 @@ def tensors_of(model: "LatentModel") -> dict[str, Tensor]:
     for name in PROBATIONS:
         probation = getattr(model, name)
         found[f"{name}.rows"] = torch.from_numpy(probation.rows.copy().view(np.int64))
-        found[f"{name}.told"] = torch.tensor([probation.suspects, probation.seen])
+        found[f"{name}.told"] = torch.tensor([probation.suspects, probation.seen, int(probation.is_calm)])
     for name in NETS:
         found |= {f"{name}.{key}": value.clone() for key, value in getattr(model, name).items()}
     return found
@@ -60,9 +60,9 @@ def fields_of(model: "LatentModel", tensors: Mapping[str, Tensor]) -> dict[str, 
         "density": arrays["density"],
     }
     for name in PROBATIONS:
-        suspects, seen = arrays[f"{name}.told"].tolist()
+        suspects, seen, is_calm = arrays[f"{name}.told"].tolist()
         rows = arrays[f"{name}.rows"].view(np.uint64)
-        fields[name] = replace(getattr(model, name), rows=rows, suspects=suspects, seen=seen)
+        fields[name] = replace(getattr(model, name), rows=rows, suspects=suspects, seen=seen, is_calm=bool(is_calm))
     for name in NETS:
         fields[name] = {key.removeprefix(f"{name}."): value.clone() for key, value in tensors.items() if key.startswith(f"{name}.")}
     return fields

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from models.latent_model import LatentModel
+from models.latent_model import SUSPECT, LatentModel
 from models.learnable import Lesson
 from models.log_model import LogModel
 from models.steps import Answer, Item, Work
@@ -51,10 +51,12 @@ def read_sessions(path: Path, texts: dict[str, str], limit: int) -> list[tuple[i
 class Player:
     """A log model and a learner without threads: it teaches after each step. Seconds are of the process."""
 
-    def __init__(self, dynamics: str):
+    def __init__(self, dynamics: str, held_after: int):
+        """held_after: lessons after which suspects wait for an hour of event time, which no set here lasts."""
         self.model = LogModel(LatentModel.new(dynamics))
         self.judging_s = self.teaching_s = 0.0
-        self.lines = self.updates = 0
+        self.lines = self.updates = self.heard = 0
+        self.held_after = held_after
 
     def play(self, works: Sequence[Work]) -> list[list[Answer]]:
         """Findings of each work's items, flat; then the model has learned them."""
@@ -62,6 +64,9 @@ class Player:
         results = self.model.step(works)
         self.judging_s += time.process_time() - start
         lessons: list[Lesson] = [lesson for result in results for lesson in result.lessons]
+        self.heard += len(lessons)
+        if self.heard > self.held_after:
+            lessons = [lesson for lesson in lessons if lesson.surprise < SUSPECT]
         start = time.process_time()
         self.model.normal = self.model.normal.taught(lessons, self.updates)
         self.teaching_s += time.process_time() - start
@@ -92,7 +97,7 @@ def items_of(texts: Sequence[str]) -> Iterator[Item]:
         yield Item(n, text, n * 1_000_000, ends_session=n == len(texts) - 1)
 
 
-def hdfs(folder: Path, dynamics: Sequence[str], limit: int) -> None:
+def hdfs(folder: Path, dynamics: Sequence[str], limit: int, held_after: int) -> None:
     with open(folder / "event_templates.csv", encoding="utf-8", newline="") as rows:
         texts = {row["EventId"]: row["EventTemplate"] for row in csv.DictReader(rows)}
     normal = read_sessions(folder / "hdfs_train_normal.jsonl.gz", texts, limit)
@@ -112,7 +117,7 @@ def hdfs(folder: Path, dynamics: Sequence[str], limit: int) -> None:
     )
 
     for kind in dynamics:
-        player = Player(kind)
+        player = Player(kind, held_after)
         warm = play_sessions(player, normal, "w")
         print(
             f"hdfs normal sessions, {kind}: {sum(flag for flag, _, _ in warm)} of {len(warm)} flagged while learning; {player.cost()}",
@@ -129,7 +134,7 @@ def hdfs(folder: Path, dynamics: Sequence[str], limit: int) -> None:
 BGL_LEVELS = {"INFO": "informational", "FATAL": "critical", "SEVERE": "critical", "ERROR": "error", "WARNING": "warning"}
 
 
-def bgl(folder: Path, dynamics: Sequence[str]) -> None:
+def bgl(folder: Path, dynamics: Sequence[str], held_after: int) -> None:
     with gzip.open(folder / "BGL_2k.structured.csv.gz", "rt", encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     labels = [row["Label"] != "-" for row in rows]
@@ -145,7 +150,7 @@ def bgl(folder: Path, dynamics: Sequence[str]) -> None:
         Item(n, row["Content"], int(row["Timestamp"]) * 1_000_000, name=f"header:{BGL_LEVELS[row['Level']]}") for n, row in enumerate(rows)
     ]
     for kind in dynamics:
-        player = Player(kind)
+        player = Player(kind, held_after)
         state, found = None, []
         for at in range(0, len(items), 100):
             found += [answer for answer in player.play([Work("logs/bgl", state, items[at : at + 100])])[0] if answer.task == "anomaly"]
@@ -166,11 +171,12 @@ def main() -> None:
     parser.add_argument("--only", choices=["hdfs", "bgl"])
     parser.add_argument("--dynamics", nargs="+", default=["rectified", "sde", "flow", "none"])
     parser.add_argument("--limit", type=int, default=1_000_000, help="sessions of each HDFS file")
+    parser.add_argument("--held-after", type=int, default=100_000, help="lessons after which a learner holds suspects back")
     args = parser.parse_args()
     if args.only != "hdfs":
-        bgl(args.folder / "loghub_2k", args.dynamics)
+        bgl(args.folder / "loghub_2k", args.dynamics, args.held_after)
     if args.only != "bgl":
-        hdfs(args.folder / "hdfs", args.dynamics, args.limit)
+        hdfs(args.folder / "hdfs", args.dynamics, args.limit, args.held_after)
 
 
 if __name__ == "__main__":

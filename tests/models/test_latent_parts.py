@@ -97,6 +97,16 @@ def test_counts_do_not_depend_on_how_values_fall_into_lessons():
     assert np.array_equal(once.cells, parts.cells)
 
 
+def test_chances_stay_chances_when_far_more_values_came_than_there_are_cells():
+    chance = np.random.default_rng(2)
+    counts = Counts.empty()
+    for _ in range(20):
+        keys = chance.integers(1, 1 << 62, 20_000).astype(np.uint64)
+        counts = counts.with_more(np.repeat(keys[:10_000], 2), keys)
+    share = counts.chance(keys, chance.integers(1, 1 << 62, 20_000).astype(np.uint64))
+    assert ((share > 0.0) & (share <= 1.0)).all()
+
+
 def test_an_invariant_between_two_templates_is_kept_where_their_counts_vary():
     opened, closed = key_of("opened"), key_of("closed")
     usual = [{opened: n, closed: n} for n in [1, 2, 3, 4, 5, 6, 7, 8] * 200]
