@@ -264,12 +264,16 @@ def train(
         Path, typer.Option(help="Folder of the checkpoint to write; STRATA_MODEL_PATH names it to a worker.", show_default=False)
     ] = Path("trained"),
     run_folder: Annotated[Path, typer.Option(help="Folder of training checkpoints, milestones and learning curves.")] = Path(".training"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run-folder, to the bit as if it had not stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --run-folder, to the bit as if it had not stopped.")
+    ] = False,
     steps_language: Annotated[int | None, typer.Option(help="Steps of stage one.  [default: 4000]", min=1, show_default=False)] = None,
     steps_levels: Annotated[int | None, typer.Option(help="Steps of stage two.  [default: 2000]", min=1, show_default=False)] = None,
     seed: Annotated[int, typer.Option(help="The same seed, steps and data give the same weights.")] = 0,
     without: Annotated[str | None, typer.Option(help="Sets that stage two leaves out, comma between them.", metavar="SET[,SET]")] = None,
-    device: Annotated[str, typer.Option(help="auto takes CUDA where there is one; several GPUs train together.", metavar="auto|cpu|cuda")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto takes CUDA where there is one; several GPUs train together.", metavar="auto|cpu|cuda")
+    ] = "auto",
     threads: Annotated[int, typer.Option(help="Processor threads.", min=1)] = 1,
     eager: Annotated[bool, typer.Option("--eager", help="Do not compile: no C++ compiler needed, half as fast.")] = False,
 ) -> None:

@@ -6,6 +6,7 @@ Next: schemas/codec.py
 """
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,7 @@ def lines_to_records(lines: Iterable[bytes], topic: str, session_id: str) -> Ite
     json_lines: bool | None = None if topic == "tokens" else True
     for number, raw in enumerate(lines, 1):
         try:
-            text = raw.decode("utf-8")
+            text = raw.decode("utf-8", "backslashreplace" if topic == "logs" else "strict")  # a log's odd byte must not end its `tail -f`
         except UnicodeDecodeError as problem:
             yield InputLineError(
                 f"line {number}: byte {raw[problem.start]:#04x} at column {problem.start + 1} is not UTF-8; convert the file to UTF-8"
@@ -102,7 +103,7 @@ def _from_json(codec: Codec, topic: str, line: int, session_id: str, fields: dic
 def _from_line(topic: str, line: int, session_id: str, text: str) -> ToSend | InputLineError:
     """A plain line of any topic but tokens."""
     if topic == "logs":
-        return _plain(topic, line, session_id, raw=text)
+        return _plain(topic, line, session_id, raw=text, metadata=_here())
     if not text.strip():
         return InputLineError(f"line {line}: only white space, wanted {PLAIN_FORM[topic]}; take the line out")
     if topic == "chat":
@@ -114,6 +115,12 @@ def _from_line(topic: str, line: int, session_id: str, text: str) -> ToSend | In
     if topic == "metrics":
         return _metric(line, session_id, text)
     return InputLineError(f"line {line}: got {text[:60]!r}, wanted {PLAIN_FORM[topic]}")
+
+
+def _here() -> dict[str, str]:
+    """The zone of this machine's clock: the lines of its log seldom name theirs."""
+    zone = time.strftime("%z")
+    return {} if zone in ("", "+0000") else {"timezone": zone}
 
 
 def _metric(line: int, session_id: str, text: str) -> ToSend | InputLineError:
@@ -143,12 +150,15 @@ def _plain(topic: str, line: int, session_id: str, **fields: Any) -> ToSend:
 
 
 def bytes_of(item: ToSend, topic: str, encoding: str, ends: bool, now_us: int) -> bytes:
-    """The record as bytes. JSON lines go out as they came, with their session; a plain line without a time gets `now_us`."""
+    """The record as bytes. JSON lines go out as they came, with their session; a plain line without a time gets `now_us`.
+
+    A log line does not: it mostly names its own, which the worker reads, and gets Kafka's where it names none.
+    """
     if item.as_json is not None:
         extra = {"end_of_session": True} if ends else {}
         return json.dumps({**item.as_json, **extra}, ensure_ascii=False).encode("utf-8", "backslashreplace")
     changes: dict[str, Any] = {"end_of_session": True} if ends else {}
-    if item.record.timestamp is None:
+    if item.record.timestamp is None and topic != "logs":
         changes["timestamp"] = now_us
     fields = {f: getattr(item.record, f) for f in item.record.__struct_fields__} | changes
     return encoder(topic, encoding)(fields)

@@ -16,9 +16,10 @@ from models.latent_model import LatentModel, Lines, Verdict
 from models.latent_views import MOST, SURE
 from models.learnable import CONTEXT, Lesson
 from models.log_state import LESSON_CHARS, STRETCH, LogState
+from models.log_traces import NONE, Open, begun, joined, kept
 from models.severity import SEVERITIES, by_keywords
 from models.steps import Answer, Item, ItemResult, StepResult, Work
-from models.templates import Mined
+from models.templates import Group, Mined
 
 _NUMBER = {name: n for n, name in enumerate(SEVERITIES)}
 _HEADER_CONFIDENCE = {"pri": 0.95, "header": 0.99}
@@ -48,11 +49,15 @@ class Draft(NamedTuple):
     confidence: float
     source: str
     event: Event
+    trace: Open | None = None
+    """The record this line goes on with: it has its template and severity, and is no news."""
 
     def events(self) -> tuple[Event, ...]:
+        """What is to be judged: the line, unless it goes on with an earlier one, and the session's end."""
+        own = () if self.trace is not None else (self.event,)
         if not self.item.ends_session:
-            return (self.event,)
-        return self.event, end_after((*self.event.before, self.event.text)[-CONTEXT:])
+            return own
+        return *own, end_after((*self.event.before, *[event.text for event in own])[-CONTEXT:])
 
 
 class LogModel:
@@ -97,13 +102,18 @@ class LogModel:
     def _conclude(self, normal: LatentModel, state: LogState, drafts: Sequence[Draft], verdicts: Iterator[Verdict]) -> StepResult:
         items, lessons = [], []
         for draft in drafts:
-            start, end, verdict = draft.item.position, draft.item.position + 1, next(verdicts)
-            is_anomaly = verdict.deviations >= self._sure
+            start, end = draft.item.position, draft.item.position + 1
             state.end, state.lines, state.is_closed = max(state.end, end), state.lines + 1, False
-            state.note_line(draft.event.text, draft.item.timestamp_us)
-            state.note_score(verdict.deviations, state.end, is_anomaly)
-            lessons.append(draft.event.lesson(verdict))
-            findings: tuple[Answer, ...] = (*_line_answers(draft), _anomaly(start, end, is_anomaly, verdict))
+            if draft.trace is None:
+                verdict = next(verdicts)
+                is_anomaly = verdict.deviations >= self._sure
+                state.note_line(draft.event.text, draft.item.timestamp_us)
+                state.note_score(verdict.deviations, state.end, is_anomaly)
+                lessons.append(draft.event.lesson(verdict))
+                anomaly = _anomaly(start, end, is_anomaly, verdict)
+            else:
+                anomaly = Answer("anomaly", start, end, True, "normal", value=0.0, output={"reason": "", "trace": draft.trace.shown})
+            findings: tuple[Answer, ...] = (*_line_answers(draft), anomaly)
             if draft.item.ends_session:
                 whole, lesson = self._close(normal, state, next(verdicts))
                 findings, lessons = (*findings, whole), [*lessons, lesson]
@@ -122,7 +132,7 @@ class LogModel:
 
     def _close(self, normal: LatentModel, state: LogState, ending: Verdict) -> tuple[Answer, Lesson]:
         """The whole session, and what it teaches. Changes `state`. ending: the verdict on its end as an event."""
-        state.is_closed = True
+        state.is_closed, state.traces = True, NONE
         worst = max(state.worst_line, ending.deviations)
         verdict = normal.judge_session(state.counts, worst)
         end = end_after(state.before)
@@ -171,15 +181,28 @@ def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
         state = work.state.copy() if work.state is not None else LogState()
         before, last_us, drafts = state.before, state.last_us, []
         for item in work.items:
-            mined = state.miner.learn(item.text)
-            text = mined.group.shown[:LESSON_CHARS]
-            gap_s = max(item.timestamp_us - last_us, 0) / 1e6 if before else 0.0
-            severity, confidence, source = severity_of(item)
-            drafts.append(Draft(item, mined, confidence, source, Event(text, before, severity, gap_s)))
-            before, last_us = (*before, text)[-CONTEXT:], item.timestamp_us
+            trace = joined(state.traces, item.text, item.speaker)
+            if trace is not None:
+                drafts.append(_goes_on(state, item, trace, before))
+            else:
+                mined = state.miner.learn(item.text)
+                text = mined.group.shown[:LESSON_CHARS]
+                gap_s = max(item.timestamp_us - last_us, 0) / 1e6 if before else 0.0
+                severity, confidence, source = severity_of(item)
+                drafts.append(Draft(item, mined, confidence, source, Event(text, before, severity, gap_s)))
+                before, last_us = (*before, text)[-CONTEXT:], item.timestamp_us
+                trace = begun(item.position, item.text, item.speaker, severity, mined.group_id)
+            state.traces = NONE if item.ends_session else kept(state.traces, trace)
         return state, drafts
     except Exception as error:  # this session's data alone: the caller records it and goes on
         return error
+
+
+def _goes_on(state: LogState, item: Item, trace: Open, before: tuple[str, ...]) -> Draft:
+    """A line of a trace: the miner does not meet it."""
+    group = state.miner.groups.get(trace.template) or Group("", (), 0)
+    event = Event(group.shown[:LESSON_CHARS], before, trace.severity, 0.0)
+    return Draft(item, Mined(trace.template, group, [], False), 0.9, "trace", event, trace)
 
 
 def _columns(events: Sequence[Event]) -> Lines:
@@ -204,6 +227,8 @@ def _line_answers(draft: Draft) -> tuple[Answer, Answer]:
     shown: dict[str, Any] = {"template": mined.group.shown, "parameters": mined.parameters}
     if mined.merged:
         shown["merged"] = list(mined.merged)
+    if draft.trace is not None:
+        shown["trace"] = draft.trace.shown
     return (
         Answer("template", start, end, True, mined.group_id, output=shown),
         Answer("severity", start, end, True, SEVERITIES[draft.event.severity], draft.confidence, output={"source": draft.source}),

@@ -11,6 +11,7 @@ import msgspec
 from models.latent_model import WHOLE
 from models.latent_views import deviations_of
 from models.learnable import CONTEXT
+from models.log_traces import NONE, Traces
 from models.templates import Miner, Row
 
 LESSON_CHARS = 256
@@ -41,6 +42,8 @@ class LogState:
     """Position after the worst stretch."""
     anomalies: int = 0
     is_closed: bool = False
+    traces: Traces = NONE
+    """Records that a line may go on with."""
 
     def copy(self) -> "LogState":
         return replace(self, miner=self.miner.copy(), counts=self.counts.copy())
@@ -85,6 +88,7 @@ class LogRow(msgspec.Struct, array_like=True, frozen=True):
     worst_end: int
     anomalies: int
     is_closed: bool
+    traces: Traces = NONE
 
 
 class FirstRow(msgspec.Struct, array_like=True, frozen=True):

@@ -14,6 +14,20 @@ import msgspec
 from models.learnable import Lesson
 
 
+class Accumulated(msgspec.Struct, frozen=True, gc=False):
+    """metrics: what a point's value was counted over, where it was; a gauge has none."""
+
+    temporality: str
+    """delta: of this point alone; cumulative: of all points since `start_us`."""
+    start_us: int = 0
+    """When counting began, microseconds; 0 where nobody says."""
+    quantile: float | None = None
+    """The value is this quantile of the buckets."""
+    edges: tuple[float, ...] = ()
+    counts: tuple[float, ...] = ()
+    """Of the buckets between edges; with no edges the number of observations, and the value is their mean."""
+
+
 class Item(msgspec.Struct, frozen=True, gc=False):
     """One input record of a session, as a model sees it."""
 
@@ -23,11 +37,12 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     timestamp_us: int
     """Event time, microseconds since the epoch."""
     speaker: str = ""
-    """chat: who speaks; else empty."""
+    """chat: who speaks; logs: who wrote the line, and whether it has a header (log_traces.py); else empty."""
     name: str = ""
-    """metrics: the series (name and sorted attributes); else empty."""
+    """metrics: the series (name and sorted attributes); logs: `source:severity` of the header; else empty."""
     value: float = 0.0
     """metrics: the point; else 0."""
+    accumulated: Accumulated | None = None
     wants_label: bool = False
     """The event-time tick: a partial label of the segment being read is due after this item."""
     wants_state: bool = False

@@ -71,8 +71,8 @@ class StreamConfig:
     """Written when the worker consumes, removed when it stops."""
     session_idle_s: float = 1800.0
     """A session without a record for so long, by the wall clock, is closed."""
-    max_record_bytes: int = 1_000_000
-    """A larger text is refused: failure and dead letter."""
+    max_record_bytes: int = 2_097_152
+    """A larger record is refused: failure and dead letter. A line of 1 MiB fits, with its key and what JSON escapes."""
     max_future_s: float = 86_400.0
     """A timestamp further ahead of Kafka's is replaced by Kafka's."""
     watchdog_s: float = 60.0

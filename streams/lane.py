@@ -216,6 +216,8 @@ class Lane:
                 outgoing.append(emitter.raw(self.modality, forward.partition, forward.key, forward.value, forward.headers))
             for failure, partition, record in decoded.failures:
                 outgoing += emitter.refused(failure, partition, tuple(record.headers or ()), version)
+            for failure, partition in decoded.notices:
+                outgoing += emitter.records([to_event(failure, version)], partition)
             if new := {read.session_id for read in decoded.reads} - found.keys():
                 found |= self.sessions.load(batch.partition, new)
         pending: dict[str, Pending] = {}

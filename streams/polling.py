@@ -16,6 +16,8 @@ from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport, ensure_aiokafka_TP
 from faust.types import TP
 
+from streams import header_names
+
 MAX_BATCH_BYTES = 1 << 20
 """A batch ends with the record that reaches it; one record may be larger."""
 FETCH_WAIT_MS = 250
@@ -48,6 +50,7 @@ class BatchThread(AIOKafkaConsumerThread):
     """When the last heartbeat that succeeded was sent, monotonic clock."""
 
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
+        header_names.accept_any()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         consumer._fetch_max_bytes = max(FETCH_MAX_BYTES, self.app.conf.consumer_max_fetch_size)

@@ -6,18 +6,21 @@ Next: streams/session.py
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 from aiokafka.partitioner import murmur2
 
+from schemas import accumulation, otlp_logs, trace
 from schemas import origin as origins
-from schemas import trace
 from schemas.codec import OTLP_CONTENT_TYPE, Codec, encoder
 from schemas.errors import CodecError, FieldError, MissingSessionError, RecordTooLargeError, StrataError
 from schemas.origin import Origin
 from schemas.otlp import split
+from schemas.otlp_metrics import OtlpPoint, Skipped
 from schemas.trace import Header
+from streams import otlp_points
 from streams.batching import Batch, Record
 from streams.failures import Failure
 from streams.session import Contents, Place, Read
@@ -49,6 +52,8 @@ class Decoded:
     forwards: list[Forward] = field(default_factory=list)
     failures: list[tuple[Failure, int, Record]] = field(default_factory=list)
     """With the partition the record lies on."""
+    notices: list[tuple[Failure, int]] = field(default_factory=list)
+    """What was odd about a record that was accepted all the same, with its partition."""
 
 
 class Reader:
@@ -87,7 +92,7 @@ class Reader:
         if size > self._max_record_bytes:
             raise RecordTooLargeError(f"{size} bytes, at most {self._max_record_bytes}; send it in pieces or raise STRATA_MAX_RECORD_BYTES")
         if headers and ("content-type", OTLP_CONTENT_TYPE) in headers and self._name in ("logs", "metrics"):
-            decoded.forwards += self._split(batch, record, headers)
+            self._split(batch, record, headers, decoded)
             return
         event: Any = self._codec.decode(self._name, value)
         session_id, key = event.session_id, record.key
@@ -105,24 +110,38 @@ class Reader:
         place = _place(batch, record, source)
         context = trace.read(headers) if headers else None
         contents = self._contents(event, place.timestamp_ms * 1000)
+        if headers and self._name == "metrics" and (how := otlp_points.accumulated(headers)):
+            contents = msgspec.structs.replace(contents, accumulated=how)
         decoded.reads.append(Read(session_id, place, record.offset, contents, source, context, key, value or b"", headers))
 
-    def _split(self, batch: Batch, record: Record, headers: tuple[Header, ...]) -> list[Forward]:
+    def _split(self, batch: Batch, record: Record, headers: tuple[Header, ...], decoded: Decoded) -> None:
         """An OTLP request as single records, each to its session's partition. Raises RecordTooLargeError when they grow beyond bounds."""
-        kept = [h for h in headers if h[0] not in ("content-type", origins.NAME)]
+        kept = [h for h in headers if h[0] not in ("content-type", origins.NAME, accumulation.NAME)]
         each = sum(len(name) + len(value or b"") for name, value in kept) + 100
-        forwards, size = list[Forward](), 0
+        forwards, skipped, size = list[Forward](), list[Skipped](), 0
         for index, event in enumerate[Any](split(self._name, record.value or b"")):
+            if isinstance(event, Skipped):
+                skipped.append(event)
+                continue
+            more, own = list[Header](), kept
+            if isinstance(event, OtlpPoint):
+                event, more = otlp_points.finished(event, record.timestamp)
+            elif traced := otlp_logs.headers_of(event.metadata):
+                own = [*(h for h in kept if h[0] not in ("traceparent", "tracestate")), *traced]
             value = self._encode(event)
-            size += len(value) + each
+            size += len(value) + each + sum(len(text or b"") for _, text in more)
             if size > MAX_SPLIT_BYTES or index == origins.STEP:
                 raise RecordTooLargeError(
                     f"an OTLP request of {len(record.value or b'')} bytes becomes {index + 1} records or more of {MAX_SPLIT_BYTES} bytes; "
                     "send smaller batches, or fewer attributes with each resource"
                 )
             origin = origins.write(Origin(batch.partition, record.offset, record.timestamp, index))
-            forwards.append(Forward(self.partition_of(event.session_id), event.session_id.encode(), value, [*kept, origin]))
-        return forwards
+            forwards.append(Forward(self.partition_of(event.session_id), event.session_id.encode(), value, [*own, origin, *more]))
+        decoded.forwards += forwards
+        if skipped:
+            reason = otlp_points.skipped([s.name for s in skipped])
+            failure = replace(self._failure(batch, record, reason), action="accept", session_id=skipped[0].session_id)
+            decoded.notices.append((failure, batch.partition))
 
     def partition_of(self, session_id: str) -> int:
         """Where Kafka's default partitioner puts the session."""

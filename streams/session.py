@@ -7,7 +7,7 @@ Next: streams/inference.py
 
 import msgspec
 
-from models.steps import Item
+from models.steps import Accumulated, Item
 from schemas.errors import FieldError, RecordError
 from schemas.origin import Origin
 from schemas.trace import Header, TraceContext
@@ -107,6 +107,8 @@ class Contents(msgspec.Struct, frozen=True, gc=False):
     speaker: str = ""
     name: str = ""
     value: float = 0.0
+    accumulated: Accumulated | None = None
+    """metrics: what the value was counted over."""
     position: int | None = None
     ends_session: bool = False
 
@@ -165,6 +167,7 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
         speaker=contents.speaker,
         name=contents.name,
         value=contents.value,
+        accumulated=contents.accumulated,
         wants_label=label_due and config.prediction.emit_partial and config.prediction.mode == "continuous",
         wants_state=is_sampled(config.sampling.model_state, session_id, position),
         wants_document=document_due,

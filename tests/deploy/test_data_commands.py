@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from deploy import data_commands
 from deploy.clickhouse_http import ClickHouse, QueryError, UnreachableError, address
-from deploy.produce import InputLineError, lines_to_records
+from deploy.produce import InputLineError, bytes_of, lines_to_records
 from deploy.send import Destination, Sent, deliver
 from deploy.session_drawing import draw
 from deploy.session_tree import NoSuchSessionError, build, load
@@ -78,9 +79,34 @@ def test_a_line_that_cannot_be_sent_is_named(topic, text, said):
 
 
 def test_bytes_that_are_not_utf8_are_named_by_line_and_column():
-    (good, bad) = list(lines_to_records([b"ok\n", b"ab\xff\n"], "logs", "s"))
-    assert good.record.raw == "ok"
+    (good, bad) = list(lines_to_records([b"a: ok\n", b"ab\xff\n"], "chat", "s"))
+    assert good.record.text == "ok"
     assert "line 2: byte 0xff at column 3" in str(bad)
+
+
+def test_a_log_line_keeps_the_time_it_names_and_other_plain_lines_get_now():
+    sent = {}
+    for topic, text in (("logs", b"Nov 25 10:00:00 h a: x\n"), ("chat", b"a: x\n")):
+        (line,) = list(lines_to_records([text], topic, "s"))
+        sent[topic] = Codec().decode(topic, bytes_of(line, topic, "avro", False, 7)).timestamp
+    assert sent == {"logs": None, "chat": 7}
+
+
+@pytest.mark.parametrize(("zone", "metadata"), [("UTC", {}), ("XYZ-2", {"timezone": "+0200"})])
+def test_a_plain_log_line_names_the_zone_of_the_clock_it_was_written_by(zone, metadata, monkeypatch):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        (line,) = list(lines_to_records([b"Nov 25 10:00:00 h a: x\n"], "logs", "s"))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert line.record.metadata == metadata
+
+
+def test_a_log_line_that_is_not_utf8_is_sent_with_its_bytes_shown():
+    (line, after) = list(lines_to_records([b"ab\xff\n", b"ok\n"], "logs", "s"))
+    assert (line.record.raw, after.record.raw) == ("ab\\xff", "ok")
 
 
 # produce: what goes out

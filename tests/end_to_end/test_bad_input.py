@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from aiokafka.producer import message_accumulator, producer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from schemas.codec import encoder
 from tests.end_to_end.system import Sent, System
@@ -116,3 +118,34 @@ def test_misplaced_records_reach_their_session_once_and_in_order(system: System)
     }
     own = system.query("SELECT kafka_topic, kafka_partition, kafka_offset FROM input_stream WHERE session_id = 'strayed'")
     assert {(r["kafka_topic"].removeprefix(system.prefix), int(r["kafka_partition"]), int(r["kafka_offset"])) for r in own} == places
+
+
+class Odd(str):
+    """A header name as another program writes it, in bytes that are no UTF-8."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return b"\xff\xfe"
+
+
+def test_bad_log_lines_are_a_row_each_and_an_odd_header_name_stops_nobody(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        "".join(map(chr, range(256))),
+        "<999>1 - - x",
+        "x" * (1 << 20),
+        "2099-12-31T23:59:59Z INFO x",
+        "\tat a.B.c(D.java:1)",
+        "a\r\nb\0",
+        "last",
+    ]
+    records = [Sent("logs", json.dumps({"session_id": "ill", "raw": line}).encode(), b"ill") for line in lines]
+    for module in (producer, message_accumulator):
+        monkeypatch.setattr(module, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)  # the other refuses such a name
+    records[-1].headers.append((Odd("~~"), b"kept"))
+    system.send(records)
+    system.send([Sent("logs", json.dumps({"session_id": "ill", "raw": "after"}).encode(), b"ill")])
+    system.wait_for("SELECT count() FROM input_stream WHERE session_id = 'ill'", len(lines) + 1)
+    rows = system.query("SELECT token_text FROM input_stream WHERE session_id = 'ill' ORDER BY token_position")
+    assert [row["token_text"] for row in rows] == [*lines, "after"]
+    for task in ("template", "severity"):
+        system.wait_for(f"SELECT count() FROM predictions WHERE session_id = 'ill' AND task = '{task}'", len(lines) + 1)
+    assert system.processes["worker-0"].poll() is None

@@ -7,8 +7,10 @@ import msgspec
 import pytest
 
 from models.log_model import LogModel
+from models.log_traces import speaker
 from models.severity import SEVERITIES, by_keywords
 from models.steps import Answer, Item, ItemResult, Work
+from tests.models.test_log_traces import TRACES
 
 MODEL = LogModel()
 KINDS = [
@@ -166,6 +168,31 @@ def test_a_session_of_the_first_layout_goes_on():
     results, state = run([[Item(3, "hello 9", 9)]], state)
     assert results[0].findings[0].label == group[0]
     assert state.counts == {"hello <*>": 4}
+
+
+def test_lines_of_a_trace_have_template_and_severity_of_their_record_and_make_no_groups():
+    logged, bare = speaker("", True, False), speaker("", False, False)
+    lines = [
+        ("order 7 failed", logged, "header:error"),
+        *[(line, bare, "") for line in TRACES["java"].split("\n")[1:]],
+        ("order 8 paid", logged, "header:informational"),
+    ]
+    whole = [Item(n, text, n, speaker=who, name=level) for n, (text, who, level) in enumerate(lines)]
+    results, state = run([whole])
+    assert run(random_parts(whole, 1), repack=True) == (results, MODEL.unpack(MODEL.pack(state)))
+    labels = [[answer.label for answer in result.findings] for result in results]
+    assert labels[1:-1] == [[*labels[0][:2], "normal"]] * (len(lines) - 2)
+    assert [r.findings[0].output["trace"] for r in results[1:-1]] == [{"head": 0, "line": n} for n in range(1, len(lines) - 1)]
+    assert [group.count for group in state.miner.groups.values()] == [1, 1]
+
+
+def test_a_trace_ends_with_its_session():
+    logged, bare = speaker("", True, False), speaker("", False, False)
+    half = [Item(0, "failed", 0, speaker=logged, name="header:error"), Item(1, "\tat a.B.c(D.java:1)", 1, speaker=bare, ends_session=True)]
+    results, state = run([half])
+    assert results[1].findings[0].output["trace"] == {"head": 0, "line": 1}
+    after, _ = run([[Item(2, "\tat a.B.c(D.java:2)", 2, speaker=bare)]], state)
+    assert "trace" not in after[0].findings[0].output
 
 
 def test_one_bad_session_fails_alone_and_keeps_its_state():

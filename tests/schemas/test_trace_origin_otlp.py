@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from schemas import origin, otlp, trace
@@ -46,18 +45,6 @@ def test_origin_of_others_is_ignored() -> None:
     assert origin.read(None) is None
 
 
-def test_otlp_logs_become_lines_of_their_service() -> None:
-    request = ExportLogsServiceRequest()
-    resource = request.resource_logs.add()
-    resource.resource.attributes.add(key="service.name").value.string_value = "checkout"
-    line = resource.scope_logs.add().log_records.add(time_unix_nano=1_700_000_000_123_456_789, severity_number=17)
-    line.body.string_value = "payment failed"
-    line.attributes.add(key="order").value.int_value = 7
-    (event,) = otlp.split("logs", request.SerializeToString())
-    assert (event.session_id, event.raw, event.timestamp) == ("checkout", "payment failed", 1_700_000_000_123_456)
-    assert event.metadata == {"service.name": "checkout", "order": "7", "severity": "ERROR"}
-
-
 def test_otlp_metrics_become_points() -> None:
     request = ExportMetricsServiceRequest()
     scope = request.resource_metrics.add().scope_metrics.add()
@@ -71,6 +58,7 @@ def test_otlp_metrics_become_points() -> None:
         ("requests", 3.0, 2),
         ("latency_count", 4.0, 2),
         ("latency_sum", 1.5, 2),
+        ("latency_mean", 0.375, 2),
     ]
     assert points[0].attributes == {"core": "0"}
     assert points[0].session_id == "unknown"

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from models.steps import Accumulated
 from schemas import origin
 from schemas.codec import Codec, encoder
 from schemas.events import MetricEvent, TokenEvent
@@ -203,3 +205,34 @@ def test_a_long_series_name_is_bounded_and_still_tells_series_apart() -> None:
     assert len({*names}) == 2
     assert {len(name) for name in names} == {metrics.MAX_SERIES_NAME}
     assert metrics.contents(MetricEvent("cpu", 1.0, attributes={"b": "2", "a": "1"}), 0).name == "cpu|a=1|b=2"
+
+
+def test_an_otlp_metrics_request_becomes_points_that_say_what_they_count_and_a_note_of_those_without_a_value() -> None:
+    request = ExportMetricsServiceRequest()
+    scope = request.resource_metrics.add().scope_metrics.add()
+    total = scope.metrics.add(name="requests").sum
+    total.aggregation_temporality, total.is_monotonic = 2, True
+    total.data_points.add(start_time_unix_nano=1000, time_unix_nano=0, as_int=3)
+    total.data_points.add(flags=1)
+    histogram = scope.metrics.add(name="latency").histogram
+    histogram.aggregation_temporality = 1
+    histogram.data_points.add(time_unix_nano=2000, start_time_unix_nano=1000, count=4, bucket_counts=[0, 4, 0], explicit_bounds=[1, 3])
+    otlp = [("content-type", b"application/x-protobuf"), ("h", b"1")]
+    decoded, _ = decode([Raw(7, request.SerializeToString(), None, otlp)], 0, "metrics", metrics)
+    events = [Codec().decode("metrics", f.value) for f in decoded.forwards]
+    assert [(e.name, e.value) for e in events] == [("requests", 3.0), ("latency_count", 4.0), *[("latency" + q, v) for q, v in LATE]]
+    assert events[0].timestamp == 1_767_000_000_000_000  # it has none: Kafka's
+    ((failure, partition),) = decoded.notices
+    assert (type(failure.error).__name__, failure.action, partition) == ("NoRecordedValueError", "accept", 0)
+    assert "1 points have the flag `no recorded value` (requests)" in str(failure.error)
+    # at home each is read with what it counts; quantiles of a delta count nothing more
+    home_of = decoded.forwards[0].partition
+    copies = [Raw(n, f.value, f.key, f.headers) for n, f in enumerate(decoded.forwards)]
+    at_home, _ = decode(copies, home_of, "metrics", metrics)
+    assert not at_home.failures
+    counted = [r.contents.accumulated for r in at_home.reads]
+    assert counted == [Accumulated("cumulative", 1), Accumulated("delta", 1), None, None, None]
+    assert [r.contents.shown for r in at_home.reads][:2] == ["3.0", "4.0"]
+
+
+LATE = [("_p50", 2.0), ("_p95", 2.9), ("_p99", 2.98)]
