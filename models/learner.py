@@ -56,7 +56,7 @@ class LearningSettings:
     """How much the mean surprise of held-out lines may rise by an update, 0 to 1; more and it is refused or rolled back."""
     max_tenants: int = 64
     """Tenants with models of their own, per partition; the lines of others are judged by the shipped model."""
-    drift_threshold: float = 20.0
+    drift_threshold: float = 40.0
     """Page-Hinkley's: surprise above its mean, summed over lines."""
     drift_delta: float = 0.002
     """ADWIN's chance of a false alarm at a cut."""
