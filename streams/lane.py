@@ -38,6 +38,8 @@ TEXT_STEP_RECORDS = 256
 """A step of the transformer takes no further batch once it has so many records: at some milliseconds each, more would make the first wait for the last."""
 SPANS_A_RECORD = 500
 """Of one OTLP request: thousands would outgrow a message."""
+FEW_VERSIONS = 4
+"""So many versions of a model are fetched at once to close silent sessions."""
 IDLE_TICK_S = 1.0
 """With nothing to read, how often to look for silent sessions."""
 
@@ -164,6 +166,10 @@ class Lane:
 
         idle = self.sessions.idle(now_ms, self._services.config.session_idle_s, unread)
         if behind or len(idle) >= MOST_IDLE:  # not all was seen: look again soon
+            self._idle_due_ms = min(self._idle_due_ms, now_ms + IDLE_TICK_S * 1000)
+        far = list(dict.fromkeys(s.state.version for s in idle if not self._judging.is_at_hand(s)))[FEW_VERSIONS:]
+        if far:  # each must be fetched: their sessions follow soon
+            idle = [s for s in idle if s.state.version not in far]
             self._idle_due_ms = min(self._idle_due_ms, now_ms + IDLE_TICK_S * 1000)
         if not idle:
             return
