@@ -93,8 +93,8 @@ class LogModel:
             lessons.append(draft.event.lesson(verdict))
             findings: tuple[Answer, ...] = (*_line_answers(draft), _anomaly(start, end, is_anomaly, verdict))
             if draft.item.ends_session:
-                whole, lesson = self._close(normal, state, next(verdicts))
-                findings, lessons = (*findings, whole), [*lessons, lesson]
+                whole, ends = self._close(normal, state, next(verdicts))
+                findings, lessons = (*findings, whole), [*lessons, *ends]
             items.append(ItemResult(start, findings=findings))
         return StepResult(state, tuple(items), lessons=tuple(lessons))
 
@@ -102,20 +102,20 @@ class LogModel:
         if work.state is None or work.state.is_closed or not work.state.end:
             return StepResult(work.state)
         state = work.state.copy()
-        whole, lesson = self._closed_now(state)
-        return StepResult(state, (ItemResult(state.end - 1, findings=(whole,)),), lessons=(lesson,))
+        whole, lessons = self._closed_now(state)
+        return StepResult(state, (ItemResult(state.end - 1, findings=(whole,)),), lessons=lessons)
 
-    def _closed_now(self, state: LogState) -> tuple[Answer, Lesson]:
+    def _closed_now(self, state: LogState) -> tuple[Answer, tuple[Lesson, ...]]:
         normal = self.normal
         return self._close(normal, state, normal.judge(_columns([end_after(state.before)]))[0])
 
-    def _close(self, normal: LatentModel, state: LogState, ending: Verdict) -> tuple[Answer, Lesson]:
-        """The whole session, and what it teaches. Changes `state`. ending: the verdict on its end as an event."""
+    def _close(self, normal: LatentModel, state: LogState, ending: Verdict) -> tuple[Answer, tuple[Lesson, ...]]:
+        """The whole session, and what it teaches: its end as an event, then itself. Changes `state`. ending: the verdict on that event."""
         state.is_closed = True
         worst = max(state.worst_line, ending.deviations)
         verdict = normal.judge_session(state.counts, worst)
-        end = end_after(state.before)
-        lesson = replace(end.lesson(verdict), ends_session=True, whole=tuple(state.counts.items()), worst_line=min(worst / MOST, 1.0))
+        end = replace(end_after(state.before).lesson(ending), ends_session=True)
+        lessons = (end, replace(end, surprise=verdict.value, whole=tuple(state.counts.items()), worst_line=min(worst / MOST, 1.0)))
         answer = _anomaly(0, state.end, verdict.deviations >= self._sure, verdict)
         reasons = [*verdict.reasons, *(["unusual ending"] if ending.deviations >= self._sure else [])] or ["nothing unusual"]
         if state.worst_end:
@@ -124,7 +124,7 @@ class LogModel:
             "reason": ", ".join(reasons), "level": "session", "lines": state.lines, "anomalies": state.anomalies,
             "worst_line": state.worst_line, "worst_stretch": state.worst_stretch,
         }  # fmt: skip
-        return replace(answer, output=answer.output | output), lesson
+        return replace(answer, output=answer.output | output), lessons
 
     def answer(self, work: Work) -> tuple[Answer, ...]:
         """The session's anomaly as it would be were it to end now."""
