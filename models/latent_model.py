@@ -161,7 +161,8 @@ class LatentModel:
 
     def taught(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
         fresh = [lesson for lesson in lessons if not lesson.is_replay]
-        return self._taught_lines(fresh)._taught_ends([lesson for lesson in fresh if lesson.whole])._trained(lessons, seed)
+        lines, ends = [x for x in fresh if not x.whole], [x for x in fresh if x.whole]
+        return self._taught_lines(lines)._taught_ends(ends)._trained([lesson for lesson in lessons if not lesson.whole], seed)
 
     def _trained(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
         """The nets after some steps on lines above suspicion, replayed ones too."""
@@ -176,7 +177,9 @@ class LatentModel:
         density = latent_density.added(self.density, latents)
         if self.kind == "none":
             return replace(self, density=density)
-        weights, moments = latent_dynamics.learned(self.kind, self.weights, self.moments, self._moves(lines), TRAINING_STEPS, seed)
+        weights, moments = latent_dynamics.learned(
+            self.kind, self.weights, self.moments, self._moves(lines), TRAINING_STEPS if self._is_young else 1, seed
+        )
         return replace(self, density=density, weights=weights, moments=moments)
 
     @property

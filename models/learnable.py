@@ -27,9 +27,10 @@ class Lesson:
     """How unusual the line was when it came, 0 to 1."""
     ends_session: bool = False
     whole: tuple[tuple[str, int], ...] = ()
-    """At an end: the session's templates and how many lines of each; empty at a line."""
+    """The session's templates and how many lines of each. Such a lesson is about a whole session and comes after that of its end, which
+    has none, as no line has; `surprise` is then the session's."""
     worst_line: float = 0.0
-    """At an end: the largest surprise among the session's lines."""
+    """Of a whole session: the largest surprise among its lines."""
     is_replay: bool = False
     """Taught before: nets learn from it again so that they do not forget, counts would count it twice. Set by who replays."""
 

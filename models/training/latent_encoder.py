@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from models.latent_encoder import BUCKETS, WEIGHTS, WIDTH, buckets_of
 from models.log_model import severity_of
 from models.steps import Item
-from models.templates import mask
+from models.masking import mask
 
 STEPS, BATCH, SEED = 800, 128, 5
 KL = 0.02
@@ -29,8 +29,8 @@ def templates(paths: list[str]) -> Counter[tuple[str, int]]:
     for path in paths:
         with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
             for row in csv.DictReader(lines):
-                text = mask(row["message"])[0].replace("\x00", "<*>")[:256]
-                found[text, severity_of(Item(0, row["message"], 0))[0]] += 1
+                masked = mask(row["message"])[0]
+                found[masked.replace("\x00", "<*>")[:256], severity_of(Item(0, row["message"], 0), masked)[0]] += 1
     return found
 
 

@@ -14,7 +14,8 @@ KINDS = ["opened <*>", "read <*> bytes", "read <*> bytes", "closed <*>"]
 def session(kinds, worst=0.0):
     lines = [Lesson(text, tuple(kinds[max(n - CONTEXT, 0) : n]), 6, float(n > 0), 0.0) for n, text in enumerate(kinds)]
     whole = tuple((kind, kinds.count(kind)) for kind in dict.fromkeys(kinds))
-    return [*lines, Lesson("", tuple(kinds[-CONTEXT:]), 6, 0.0, worst, True, whole, worst)]
+    end = Lesson("", tuple(kinds[-CONTEXT:]), 6, 0.0, 0.0, True)
+    return [*lines, end, replace(end, surprise=worst, whole=whole, worst_line=worst)]
 
 
 def sessions(n, seed=1):

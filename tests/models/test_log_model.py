@@ -124,11 +124,11 @@ def test_a_line_gets_the_same_whichever_sessions_share_its_step():
 
 def test_lessons_tell_each_line_with_what_stood_before_it_and_the_end_with_the_whole():
     lessons = MODEL.step([Work("logs/a", None, items(30))])[0].lessons
-    assert len(lessons) == 31
+    assert len(lessons) == 32
     assert [len(lesson.before) for lesson in lessons[:12]] == [*range(11), 10]
     assert lessons[5].before[-1] == lessons[4].text
     assert sum(count for _, count in lessons[-1].whole) == 30
-    assert [lesson.ends_session for lesson in lessons] == [False] * 30 + [True]
+    assert [lesson.ends_session for lesson in lessons] == [False] * 30 + [True] * 2
 
 
 def test_a_session_of_the_first_layout_goes_on():
