@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 
 from models.latent_encoder import BUCKETS, WEIGHTS, WIDTH, buckets_of
 from models.log_model import severity_of
-from models.steps import Item
 from models.masking import mask
+from models.steps import Item
 
 STEPS, BATCH, SEED = 800, 128, 5
 KL = 0.02
