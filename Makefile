@@ -47,6 +47,7 @@ demo: setup
 	$(BIN)/strata demo
 
 test: setup lint types
+	@$(BIN)/python -m tests.console.browser || true
 	$(BIN)/python -m pytest -m 'not slow and not gpu'
 
 # What takes longer: stock Faust's losses, the long invariance test.

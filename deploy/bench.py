@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +42,15 @@ MEASURED = {"STRATA_PREDICTION_PERFORMANCE_EVERY_ITEMS": "10"}
 """Of a stack that only lives to be measured: more rows that tell where the time goes."""
 RECORDS, QUICK_RECORDS = 400_000, 60_000
 ROUNDS, QUICK_ROUNDS = 3, 1
+
+
+class Topic(StrEnum):
+    """What latency is measured of."""
+
+    tokens = "tokens"
+    chat = "chat"
+    logs = "logs"
+    metrics = "metrics"
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,8 @@ def bench(
     latency_: Annotated[
         bool, typer.Option("--latency", help="Measure the running stack's latency instead (starts a stack when none runs).")
     ] = False,
-    rate: Annotated[float, typer.Option(help="--latency: tokens per second over 50 sessions.", min=1.0)] = 200.0,
+    topic: Annotated[Topic, typer.Option(help="--latency: what is played.")] = Topic.tokens,
+    rate: Annotated[float, typer.Option(help="--latency: records per second over 50 sessions.", min=1.0)] = 200.0,
     seconds: Annotated[float, typer.Option(help="--latency: how long.", min=1.0)] = 20.0,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Folder of the stack that --latency measures (STRATA_DATA_DIR).", show_default=False)
@@ -96,7 +107,7 @@ def bench(
     progress = Progress()
     try:
         if latency_:
-            result = _latency(caller, data_dir, rate, seconds, progress)
+            result = _latency(caller, data_dir, topic.value, rate, seconds, progress)
             _give({"machine": _machine(), "latency": result}, latency_table(result), as_json, out)
             print(latency_load(result), file=sys.stderr)
             return
@@ -212,7 +223,7 @@ def standings_table(standings: Sequence[Standing]) -> tuple[list[str], list[list
 
 def latency_table(result: latency.Latency) -> tuple[list[str], list[list[str]]]:
     """Head and rows."""
-    named = {f"append of a token to append of its {kind}": s for kind, s in result.by_kind.items()}
+    named = {f"append of a record to append of its {kind}": s for kind, s in result.by_kind.items()}
     named |= {f"in the worker: {name}": s for name, s in result.stages.items()}
     rows = [[name, f"{s.count:,}", *(f"{v:.0f}" for v in (s.p50_ms, s.p95_ms, s.p99_ms, s.max_ms))] for name, s in named.items()]
     return ["", "records", "p50 ms", "p95 ms", "p99 ms", "max ms"], rows
@@ -221,20 +232,20 @@ def latency_table(result: latency.Latency) -> tuple[list[str], list[list[str]]]:
 def latency_load(result: latency.Latency) -> str:
     """What was played, and what it cost."""
     shares = ", ".join(f"{name} {share:.2f}" for name, share in sorted(result.cpu_share.items()))
-    played = f"{result.rate:g} tokens/s over {result.sessions} sessions for {result.seconds:g} s; {result.decided:,} of {result.tokens:,} made a prediction"
+    played = f"{result.rate:g} {result.topic} records/s over {result.sessions} sessions for {result.seconds:g} s; {result.decided:,} of {result.records:,} made a prediction"
     return f"{played}; CPUs used: {shares}" if shares else played
 
 
-def _latency(caller: Caller, data_dir: Path | None, rate: float, seconds: float, progress: Progress) -> latency.Latency:
+def _latency(caller: Caller, data_dir: Path | None, topic: str, rate: float, seconds: float, progress: Progress) -> latency.Latency:
     target = target_of(caller, data_dir=data_dir)
     if target.is_running_stack or kafka_is_named(caller, None):
         running = state.running(target.data_dir)
-        return asyncio.run(latency.measure(target.kafka_bootstrap, target.topic_prefix, rate, seconds, _pids(running)))
+        return asyncio.run(latency.measure(target.kafka_bootstrap, target.topic_prefix, topic, rate, seconds, _pids(running)))
     with tempfile.TemporaryDirectory(prefix="strata-bench-") as folder:
         flags = ["--free-ports", "--data-dir", folder]
         with background.stack_for(flags, Path(folder), {**MEASURED, **caller.environ}, progress) as stack:
             progress.line(f"measuring for {seconds:g} s")
-            return asyncio.run(latency.measure(stack.kafka_bootstrap, stack.topic_prefix, rate, seconds, _pids(stack)))
+            return asyncio.run(latency.measure(stack.kafka_bootstrap, stack.topic_prefix, topic, rate, seconds, _pids(stack)))
 
 
 def _pids(stack: StackState | None) -> dict[str, int]:

@@ -67,12 +67,15 @@ def up(
     clickhouse_http_port: Annotated[
         int | None, typer.Option(help="ClickHouse's HTTP interface; 0 takes a free port.  [default: 8123]", show_default=False)
     ] = None,
+    console_port: Annotated[
+        int | None, typer.Option(help="Where the console listens; 0 takes a free port.  [default: 8080]", show_default=False)
+    ] = None,
     data_dir: DataDir = None,
     kafka: Kafka = None,
     clickhouse: ClickHouse = None,
     topic_prefix: Prefix = None,
 ) -> None:
-    """Start the local stack: Kafka broker, worker(s), ClickHouse writer. Stays until Ctrl-C.
+    """Start the local stack: Kafka broker, worker(s), ClickHouse writer, console. Stays until Ctrl-C.
 
     With the address of a Kafka or ClickHouse server set (flag, variable or strata.toml), that server is used and none is started.
     """
@@ -84,6 +87,7 @@ def up(
         workers=workers,
         free_ports=free_ports or None,
         clickhouse_http_port=clickhouse_http_port,
+        console_port=console_port,
         data_dir=data_dir,
         clickhouse_dsn=clickhouse,
         topic_prefix=topic_prefix,
@@ -243,6 +247,25 @@ def sink(
     target = target_of(ctx.obj, data_dir=data_dir, kafka_bootstrap=kafka, clickhouse_dsn=clickhouse, topic_prefix=topic_prefix)
     kafka_topics.create_when_reachable(target.kafka_bootstrap, target.topic_prefix, target.partitions)
     _become("sinks", {**ctx.obj.environ, **environment(target)})
+
+
+@app.command()
+def console(
+    ctx: typer.Context,
+    token: Annotated[str | None, typer.Option(help="Print a token for a role (viewer, labeller, admin) and end.", metavar="ROLE")] = None,
+    name: Annotated[str, typer.Option(help="Who the token is for.")] = "console",
+    days: Annotated[float, typer.Option(help="How long the token is good.")] = 30.0,
+    port: Annotated[int | None, typer.Option(help="Where it listens (STRATA_CONSOLE_PORT).  [default: 8080]", show_default=False)] = None,
+    data_dir: DataDir = None,
+    kafka: Kafka = None,
+    clickhouse: ClickHouse = None,
+    topic_prefix: Prefix = None,
+) -> None:
+    """Run the console in the foreground, against the servers that are set; `up` runs one already."""
+    target = target_of(ctx.obj, data_dir=data_dir, kafka_bootstrap=kafka, clickhouse_dsn=clickhouse, topic_prefix=topic_prefix)
+    own = {} if port is None else {"STRATA_CONSOLE_PORT": str(port)}
+    asked = ["--token", token, "--name", name, "--days", str(days)] if token else []
+    _become("sinks.console", {**ctx.obj.environ, **environment(target), **own}, *asked)
 
 
 def _next_worker(data_dir: Path) -> int:

@@ -21,6 +21,10 @@ class DeployConfig:
     """chdb:// is the embedded engine, in the data folder unless a path follows; clickhouse://user:password@host:8123/strata a server."""
     clickhouse_http_port: int = 8123
     """Where the embedded engine's HTTP interface listens."""
+    console_host: str = "127.0.0.1"
+    """Address the console listens on. One that other machines reach needs `console_secret`."""
+    console_port: int = 8080
+    """Where the console listens."""
     data_dir: Path = Path(".strata")
     """Everything the stack keeps: log, state, tables, logs of the processes."""
     topic_prefix: str = ""

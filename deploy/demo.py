@@ -35,6 +35,7 @@ FRAMES_PER_S, LINES_EVERY_S, STORED_EVERY_S = 4, 5.0, 1.0
 STALLED_S = 45.0
 """Nothing new for so long, after all was sent: something is stuck."""
 HINT = 'Ctrl-C stops everything  ·  strata query "SELECT ..." answers meanwhile'
+PAGE_HINT = "Ctrl-C stops everything  ·  watch it at {}"
 
 
 WATCH_S = 1.0
@@ -54,6 +55,8 @@ class Servers:
     clickhouse: ClickHouse
     data_dir: Path
     codec: Codec = field(default_factory=Codec)
+    console: str = ""
+    """Address of the web page; empty where none runs."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,10 @@ class Demo:
         self.note, self.earlier = "", ""
         self.stored: int | None = None
         self._begun = time.monotonic()
+
+    def hint(self) -> str:
+        """The last line of the screen."""
+        return PAGE_HINT.format(self.servers.console) if self.servers.console else HINT
 
     def elapsed_s(self) -> float:
         return time.monotonic() - self._begun
@@ -226,7 +233,7 @@ class Demo:
             await asyncio.sleep(STORED_EVERY_S)
 
     def _caption(self) -> Caption:
-        return Caption("demo", self.elapsed_s(), self.note, self.earlier, self.stored, HINT)
+        return Caption("demo", self.elapsed_s(), self.note, self.earlier, self.stored, self.hint())
 
     async def _show(self) -> None:
         if not self.console.is_terminal:

@@ -61,6 +61,7 @@ def demo(
     clickhouse_http_port: Annotated[
         int | None, typer.Option(help="ClickHouse's HTTP interface.  [default: 8123]", show_default=False)
     ] = None,
+    console_port: Annotated[int | None, typer.Option(help="Where the console listens.  [default: 8080]", show_default=False)] = None,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Folder of the stack (STRATA_DATA_DIR).  [default: .strata]", show_default=False)
     ] = None,
@@ -80,6 +81,7 @@ def demo(
         "free-ports": free_ports,
         "kafka-port": kafka_port,
         "clickhouse-http-port": clickhouse_http_port,
+        "console-port": console_port,
         "kafka": kafka,
         "clickhouse": clickhouse,
         "topic-prefix": topic_prefix,
@@ -103,7 +105,9 @@ def demo(
                 target = target_of(caller, data_dir=folder, topic_prefix=topic_prefix)
                 codec = Codec(Registry(shown.schema_registry_url) if shown.schema_registry_url else None)
                 clickhouse_at = address(target.clickhouse_dsn, target.clickhouse_http_port)
-                servers = Servers(target.kafka_bootstrap, target.topic_prefix, ClickHouse(clickhouse_at), folder, codec)
+                now = state.running(folder)
+                page = next((p.address for p in now.processes if p.name == "console"), "") if now else ""
+                servers = Servers(target.kafka_bootstrap, target.topic_prefix, ClickHouse(clickhouse_at), folder, codec, page)
                 playing = Demo(servers, choice, load_samples(), console)
                 _play(playing, once, was_running, console)
             finally:

@@ -20,6 +20,9 @@ BITS = 17
 CELLS = 1 << BITS
 FULL = 1 << 24
 """Values counted before all counts are halved: what was normal years ago fades, and nothing overflows."""
+NEVER = 0.1
+"""Times seen of novelty where every value so far came more than once: the smaller, the more what is new early stands apart from what
+was seen once by a model that knows much; how rare that is, tails say."""
 _ODD = tuple(np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93))
 _TOTAL, _ONCE = np.uint64(0x51ED270B), np.uint64(0x2545F491)
 """Salts of the two cells each family has beside its values: all it counted, and values counted once."""
@@ -58,8 +61,8 @@ class Counts:
     def chance(self, families: Keys, values: Keys) -> Floats:
         """How often the value comes in its family; for one never seen, how often such novelty does. 0..1, float64 (n)."""
         seen, total, once = (self._read(key) for key in (mixed(families, values), mixed(families, _TOTAL), mixed(families, _ONCE)))
-        share: Floats = np.where(seen > 0, seen, np.minimum(once, total) + 0.5) / (total + 1.0)
-        return share
+        share: Floats = np.where(seen > 0, seen, np.minimum(once, total) + NEVER) / (total + 1.0)
+        return np.minimum(share, 1.0)
 
     def with_more(self, families: Keys, values: Keys) -> "Counts":
         """Count each pair once; the order does not matter."""
@@ -89,7 +92,7 @@ def _places(keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _read(cells: NDArray[np.int32], keys: Keys) -> NDArray[np.int32]:
     """The smaller of the key's two cells: collisions only ever add."""
     left, right = _places(keys)
-    return np.minimum(cells[0, left], cells[1, right])
+    return np.maximum(np.minimum(cells[0, left], cells[1, right]), 0)  # below 0 where another family's novelty was taken back
 
 
 def _add(cells: NDArray[np.int32], keys: Keys, amounts: NDArray[np.int32]) -> None:

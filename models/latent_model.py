@@ -7,17 +7,33 @@ Next: models/log_model.py
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models import latent_density, latent_dynamics, latent_tensors
 from models.latent_counts import Counts, Floats, Keys, key_of, mixed
+from models.latent_dynamics import Moves
+from models.latent_encoder import WIDTH, Encoder
 from models.latent_probation import Probation
 from models.latent_sessions import Sessions
-from models.latent_views import LINE_VIEWS, MOST, OF_LINES, OF_SESSIONS, SESSION_VIEWS, SURE, Tails, chance_of, deviations_of, value_of
-from models.learnable import Lesson
+from models.latent_views import (
+    LINE_VIEWS,
+    MOST,
+    OF_LINES,
+    OF_SESSIONS,
+    SESSION_VIEWS,
+    SURE,
+    Tails,
+    bins_of,
+    chance_of,
+    deviations_of,
+    value_of,
+)
+from models.learnable import CONTEXT, Lesson
 
 _TEMPLATE, _AFTER = np.uint64(0xA5A5_0001), np.uint64(0xA5A5_0002)
 START, END = np.uint64(1), np.uint64(2)
@@ -25,42 +41,54 @@ START, END = np.uint64(1), np.uint64(2)
 SEVERITY_PRIOR = (0.02, 0.02, 0.2, 4.0, 20.0, 60.0, 400.0, 20.0)
 """Lines by severity that every model starts with: a fatal line is rare before the stream says otherwise."""
 
+PRIOR_TIMES = 10.0
+"""How often the lines of the prior count among the scores of severities."""
 SUSPECT = SURE / MOST
 """Surprise of a lesson at which it goes on probation."""
-LINE_WINDOW, SESSION_WINDOW = (2000, 0.005), (500, 0.02)
+LINE_WINDOW, SESSION_WINDOW = (500, 0.012), (100, 0.02)
 """Lessons of a window of probation, and the share of suspects up to which it is quiet."""
 YOUNG_LINES, YOUNG_SESSIONS = 20_000, 1000
 """A model taught by fewer takes what it meets as normal."""
 GRAVE = 2
 """Severity, and worse, that even a young model puts on probation: critical."""
+DYNAMICS = "rectified"
+TRAINING_STEPS = 3
+BLOCK = 64
+"""Lines the nets see at once."""
+FADING = np.float32(0.7) ** np.arange(CONTEXT - 1, dtype=np.float32) * np.float32(0.7)
+"""Weight of each line before the last in a session's way, square sum about 1."""
 WHOLE = 64
 """Templates of a session that are kept, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Lines to be judged together, as columns."""
+    """Lines to be judged together, as columns. The end of a session is a line without text."""
 
-    keys: Keys
-    before: Keys
-    """Key of the template of the line before in the session; START at a first line."""
+    texts: Sequence[str]
+    before: Sequence[Sequence[str]]
+    """Templates of the lines before each in its session, oldest first."""
     severities: NDArray[np.int64]
-
-    @classmethod
-    def from_columns(cls, texts: Sequence[str], before: Sequence[Sequence[str]], severities: Sequence[int]) -> "Lines":
-        return cls(
-            np.array([key_of(text) or END for text in texts], np.uint64),
-            np.array([key_of(some[-1]) if some else START for some in before], np.uint64),
-            np.array(severities, np.int64),
-        )
+    gaps_s: NDArray[np.float32]
 
     @classmethod
     def of(cls, lessons: Sequence[Lesson]) -> "Lines":
-        return cls.from_columns([x.text for x in lessons], [x.before for x in lessons], [x.severity for x in lessons])
+        return cls(
+            [x.text for x in lessons], [x.before for x in lessons], np.array([x.severity for x in lessons], np.int64),
+            np.array([x.gap_s for x in lessons], np.float32),
+        )  # fmt: skip
+
+    @property
+    def keys(self) -> Keys:
+        return np.array([key_of(text) or END for text in self.texts], np.uint64)
+
+    @property
+    def keys_before(self) -> Keys:
+        """START at a session's first line."""
+        return np.array([key_of(some[-1]) if some else START for some in self.before], np.uint64)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """How unusual a line or a session is, in standard deviations, and which views say so, the loudest first."""
 
     deviations: float
@@ -73,6 +101,8 @@ class Verdict:
 
 NAMED = 2.0
 """Standard deviations at which a view is named as a reason."""
+CALM = 0.03
+"""A chance above it names no view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,50 +120,79 @@ class LatentModel:
     suspects: Probation
     """Of lines: key, key before, severity."""
     odd_ends: Probation
-    """Of sessions: last key, keys and counts."""
+    """Of sessions: keys and counts."""
+    encoder: Encoder
+    density: Floats
+    """Sums of models/latent_density.py."""
+    kind: str
+    """How trajectories are judged: one of models/latent_dynamics.py, or none."""
+    weights: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
 
     @classmethod
-    def new(cls) -> "LatentModel":
+    def new(cls, kind: str = DYNAMICS, seed: int = 0) -> "LatentModel":
+        """Knows what the shipped encoder knows, and no line."""
         suspects = Probation.empty(3, *LINE_WINDOW)
-        odd_ends = Probation.empty(1 + 2 * WHOLE, *SESSION_WINDOW)
-        return cls("0", Counts.empty(), Sessions.empty(), np.array(SEVERITY_PRIOR), Tails.empty(), Tails.empty(), suspects, odd_ends)
+        odd_ends = Probation.empty(2 * WHOLE, *SESSION_WINDOW)
+        weights = latent_dynamics.new_weights(kind, seed) if kind != "none" else {}
+        return cls(
+            "0", Counts.empty(), Sessions.empty(), np.array(SEVERITY_PRIOR), _first_tails(), Tails.empty(), suspects, odd_ends,
+            Encoder.shipped(), latent_density.new_sums(), kind, weights, {},
+        )  # fmt: skip
 
     def judge(self, lines: Lines) -> list[Verdict]:
         """One verdict a line; what one line gets does not depend on the others."""
-        if not len(lines.keys):
+        if not len(lines.texts):
             return []
-        chances = self.tails.chances(0, self._line_scores(lines))
-        return [_verdict(LINE_VIEWS, row) for row in chances.T.tolist()]
+        single, together = self.tails.judged_lines(self._line_scores(lines))
+        return [_verdict(LINE_VIEWS, chance, chances) for chance, chances in zip(together.tolist(), single.T.tolist(), strict=True)]
 
-    def judge_session(self, whole: Mapping[str, int], last: str, worst_line: float) -> Verdict:
-        """A session as it would be were it to end now. `worst_line`: the most standard deviations of any of its lines."""
-        scores = self._session_scores(whole, last, worst_line)
-        return _verdict(SESSION_VIEWS, self.tails.chances(len(LINE_VIEWS), scores[:, None])[:, 0].tolist())
+    def judge_session(self, whole: Mapping[str, int], worst_line: float) -> Verdict:
+        """A session as it would be were it to end now. `worst_line`: the most standard deviations of its lines and of its end."""
+        chances = self.tails.judged_sessions(self._session_scores(whole, worst_line)[:, None])[:, 0].tolist()
+        return _verdict(SESSION_VIEWS, min(chances), chances)
 
     def surprise(self, lessons: Sequence[Lesson]) -> list[float]:
         verdicts = self.judge(Lines.of(lessons))
         return [
-            self.judge_session(dict(lesson.whole), _last(lesson), lesson.worst_line * MOST).value if lesson.whole else verdict.value
+            self.judge_session(dict(lesson.whole), lesson.worst_line * MOST).value if lesson.whole else verdict.value
             for lesson, verdict in zip(lessons, verdicts, strict=True)
         ]
 
     def taught(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
         fresh = [lesson for lesson in lessons if not lesson.is_replay]
-        return self._taught_lines([lesson for lesson in fresh if not lesson.whole])._taught_ends(
-            [lesson for lesson in fresh if lesson.whole]
-        )
+        return self._taught_lines(fresh)._taught_ends([lesson for lesson in fresh if lesson.whole])._trained(lessons, seed)
+
+    def _trained(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
+        """The nets after some steps on lines above suspicion, replayed ones too."""
+        if self.suspects.is_loud and not self._is_young:
+            return self
+        known = [lesson for lesson in lessons if lesson.surprise < SUSPECT]
+        if not known:
+            return self
+        lines = Lines.of(known)
+        new = Lines.of([lesson for lesson in known if not lesson.is_replay])
+        latents = self.encoder.with_severity(self.encoder.latents(new.texts), new.severities)
+        density = latent_density.added(self.density, latents)
+        if self.kind == "none":
+            return replace(self, density=density)
+        weights, moments = latent_dynamics.learned(self.kind, self.weights, self.moments, self._moves(lines), TRAINING_STEPS, seed)
+        return replace(self, density=density, weights=weights, moments=moments)
+
+    @property
+    def _is_young(self) -> bool:
+        return bool(self.severities.sum() < YOUNG_LINES)
 
     def _taught_lines(self, lessons: Sequence[Lesson]) -> "LatentModel":
         if not lessons:
             return self
         lines = Lines.of(lessons)
-        scores = self._line_scores(lines)
-        rows = np.column_stack([lines.keys, lines.before, lines.severities.astype(np.uint64)])
-        is_young = self.severities.sum() < YOUNG_LINES
-        suspects, learned, is_quiet = self.suspects.after(
-            rows, np.array([lesson.surprise >= SUSPECT and (lesson.severity <= GRAVE or not is_young) for lesson in lessons])
-        )
-        tails, pending = self._counted(OF_LINES, scores, is_quiet)
+        scores = self.tails.with_loudest(self._line_scores(lines))
+        rows = np.column_stack([lines.keys, lines.keys_before, lines.severities.astype(np.uint64)])
+        is_young = self._is_young
+        odd = np.array([x.surprise >= SUSPECT and (x.severity <= GRAVE or not is_young) for x in lessons])
+        suspects, learned, is_quiet = self.suspects.after(rows, odd, is_young)
+        tails, pending = self._counted(OF_LINES, scores[:, ~odd] if is_young else scores, is_quiet, is_young)
         keys, before = learned[:, 0], learned[:, 1]
         families = np.concatenate([np.full(len(keys), _TEMPLATE), mixed(before, _AFTER)])
         return replace(
@@ -148,26 +207,26 @@ class LatentModel:
     def _taught_ends(self, lessons: Sequence[Lesson]) -> "LatentModel":
         if not lessons:
             return self
-        scores = np.array([self._session_scores(dict(e.whole), _last(e), e.worst_line * MOST) for e in lessons])
-        last = np.array([key_of(_last(e)) for e in lessons], np.uint64)
-        wholes = np.stack([as_row(keyed(dict(e.whole))) for e in lessons])
-        rows = np.column_stack([last, wholes])
+        scores = np.array([self._session_scores(dict(end.whole), end.worst_line * MOST) for end in lessons])
+        rows = np.stack([as_row(keyed(dict(end.whole))) for end in lessons])
         is_young = self.sessions.counted < YOUNG_SESSIONS
         odd_ends, learned, is_quiet = self.odd_ends.after(
-            rows, np.array([lesson.surprise >= SUSPECT and not is_young for lesson in lessons])
+            rows, np.array([x.surprise >= SUSPECT and not is_young for x in lessons]), is_young
         )
-        tails, pending = self._counted(OF_SESSIONS, scores.T, is_quiet)
+        tails, pending = self._counted(OF_SESSIONS, scores.T, is_quiet, is_young)
         return replace(
             self,
-            counts=self.counts.with_more(mixed(learned[:, 0], _AFTER), np.full(len(learned), END)),
-            sessions=self.sessions.with_more([from_row(row) for row in learned[:, 1:]]),
+            sessions=self.sessions.with_more([from_row(row) for row in learned]),
             tails=tails,
             pending=pending,
             odd_ends=odd_ends,
         )
 
-    def _counted(self, views: slice, scores: Floats, is_quiet: bool | None) -> tuple[Tails, Tails]:
-        """Tails and those pending after these scores: a window's scores count when it ended quietly, and never when it did not."""
+    def _counted(self, views: slice, scores: Floats, is_quiet: bool | None, is_young: bool) -> tuple[Tails, Tails]:
+        """Tails and those pending after these scores: a window's scores count when it ended quietly, and never when it did not; of a
+        young model at once."""
+        if is_young:
+            return self.tails.with_more(views.start, scores), self.pending
         pending = self.pending.with_more(views.start, scores)
         if is_quiet is None:
             return self.tails, pending
@@ -175,48 +234,55 @@ class LatentModel:
 
     def _line_scores(self, lines: Lines) -> Floats:
         """(line views, lines)"""
-        template = self.counts.chance(np.full(len(lines.keys), _TEMPLATE), lines.keys)
-        after = self.counts.chance(mixed(lines.before, _AFTER), lines.keys)
+        keys = lines.keys
+        template = self.counts.chance(np.full(len(keys), _TEMPLATE), keys)
+        after = self.counts.chance(mixed(lines.keys_before, _AFTER), keys)
         severity = (np.cumsum(self.severities) / self.severities.sum())[lines.severities]
-        return -np.log(np.stack([template, after, severity]))
+        latents = self.encoder.with_severity(self.encoder.latents(lines.texts), lines.severities)
+        far = np.maximum(latent_density.distances(self.density, latents), 0.0)
+        off = self._surprises(self._moves(lines))
+        return np.stack([*-np.log(np.stack([template, after, severity])), 0.5 * far**2, off])
 
-    def _session_scores(self, whole: Mapping[str, int], last: str, worst_line: float) -> Floats:
+    def _moves(self, lines: Lines) -> Moves:
+        """Lines as moves; what stood before a line fades."""
+        n = len(lines.texts)
+        padded = [text for some in lines.before for text in (*some[::-1], *[""] * (CONTEXT - len(some)))]
+        before = self.encoder.latents(padded).reshape(n, CONTEXT, WIDTH)
+        way = np.einsum("nkw,k->nw", before[:, 1:], FADING)
+        gaps = np.log1p(lines.gaps_s)[:, None].astype(np.float32)
+        return Moves(*[torch.from_numpy(part) for part in (before[:, 0].copy(), way, gaps, self.encoder.latents(lines.texts))])
+
+    def _surprises(self, moves: Moves) -> Floats:
+        """Nats or so, compressed (n,): in blocks of one size, so that a line's bits do not depend on how many share its step."""
+        n = len(moves.to)
+        if self.kind == "none":
+            return np.zeros(n)
+        blocks = -(-n // BLOCK)
+        padded = [torch.nn.functional.pad(part, (0, 0, 0, blocks * BLOCK - n)).split(BLOCK) for part in moves.columns()]
+        with torch.inference_mode():
+            found = [latent_dynamics.scores(self.kind, self.weights, Moves(*part)) for part in zip(*padded, strict=True)]
+        return 3.0 * np.log1p(torch.cat(found)[:n].double().numpy().clip(0.0) / 4.0)
+
+    def _session_scores(self, whole: Mapping[str, int], worst_line: float) -> Floats:
         """(session views,)"""
         odd, _, _ = self.sessions.chance(keyed(whole))
-        ending = self.counts.chance(mixed(np.array([key_of(last)], np.uint64), _AFTER), np.array([END]))[0]
-        return -np.log(np.array([chance_of(worst_line), odd, ending]))
+        return -np.log(np.array([chance_of(worst_line), odd]))
 
     def tensors(self) -> Mapping[str, Tensor]:
-        return {
-            "counts.cells": torch.from_numpy(self.counts.cells.copy()),
-            "counts.counted": torch.tensor(self.counts.counted),
-            "sessions.slots": torch.from_numpy(self.sessions.slots.view(np.int64).copy()),
-            "sessions.uses": torch.from_numpy(self.sessions.uses.copy()),
-            "sessions.pairs": torch.from_numpy(self.sessions.pairs.copy()),
-            "sessions.counted": torch.tensor(self.sessions.counted),
-            "severities": torch.from_numpy(self.severities.copy()),
-            "tails.above": torch.from_numpy(self.tails.above.copy()),
-            "pending.above": torch.from_numpy(self.pending.above.copy()),
-            **{f"{name}.{part}": value for name in ("suspects", "odd_ends") for part, value in _probation_tensors(getattr(self, name))},
-        }
+        return latent_tensors.tensors_of(self)
 
     def with_tensors(self, tensors: Mapping[str, Tensor], version: str) -> "LatentModel":
-        arrays = {name: tensor.numpy().copy() for name, tensor in tensors.items()}
-        return LatentModel(
-            version,
-            Counts(arrays["counts.cells"], int(arrays["counts.counted"])),
-            Sessions(
-                arrays["sessions.slots"].view(np.uint64), arrays["sessions.uses"], arrays["sessions.pairs"], int(arrays["sessions.counted"])
-            ),
-            arrays["severities"],
-            Tails(arrays["tails.above"]),
-            Tails(arrays["pending.above"]),
-            *[
-                replace(fresh, rows=arrays[f"{name}.rows"].view(np.uint64), suspects=int(told[0]), seen=int(told[1]))
-                for name, fresh in (("suspects", self.suspects), ("odd_ends", self.odd_ends))
-                for told in (arrays[f"{name}.told"],)
-            ],
-        )
+        return replace(self, version=version, **latent_tensors.fields_of(self, tensors))
+
+
+def _first_tails() -> Tails:
+    """Of severities alone, as the lines of SEVERITY_PRIOR would have scored: so that a new stream's first fatal line is rare."""
+    prior = np.array(SEVERITY_PRIOR)
+    scores = -np.log(np.cumsum(prior) / prior.sum())
+    above = np.zeros_like(Tails.empty().above)
+    for score, lines in zip(scores, prior, strict=True):
+        above[LINE_VIEWS.index("rare severity"), : bins_of(score) + 1] += lines * PRIOR_TIMES
+    return Tails(above)
 
 
 def keyed(whole: Mapping[str, int]) -> dict[int, int]:
@@ -235,15 +301,8 @@ def from_row(row: NDArray[np.uint64]) -> dict[int, int]:
     return {int(key): int(count) for key, count in zip(row[:WHOLE], row[WHOLE:], strict=True) if count}
 
 
-def _probation_tensors(probation: Probation) -> list[tuple[str, Tensor]]:
-    rows = torch.from_numpy(probation.rows.view(np.int64).copy())
-    return [("rows", rows), ("told", torch.tensor([probation.suspects, probation.seen]))]
-
-
-def _last(lesson: Lesson) -> str:
-    return lesson.before[-1] if lesson.before else ""
-
-
-def _verdict(views: Sequence[str], chances: Sequence[float]) -> Verdict:
-    found = sorted(((deviations_of(chance), view) for chance, view in zip(chances, views, strict=True)), key=lambda pair: -pair[0])
-    return Verdict(found[0][0], tuple([view for deviations, view in found if deviations >= NAMED]))
+def _verdict(views: Sequence[str], chance: float, chances: Sequence[float]) -> Verdict:
+    if chance > CALM and min(chances) > CALM:
+        return Verdict(deviations_of(chance), ())
+    found = sorted(((deviations_of(one), view) for one, view in zip(chances, views, strict=True)), key=lambda pair: -pair[0])
+    return Verdict(deviations_of(chance), tuple([view for deviations, view in found if deviations >= NAMED]))

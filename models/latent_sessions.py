@@ -7,10 +7,12 @@ Source: Lou et al. 2010 (invariants of logs), as a distribution instead of a rul
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.latent_counts import NEVER
 
 SLOTS = 64
 """Templates compared with each other; slot 0 is no template and always counts 0, so that counts are differences too."""
@@ -18,6 +20,8 @@ EXACT = 8
 """Differences up to this have a bin each; beyond, two bins for each doubling."""
 HALF = 16
 BINS = 2 * HALF + 1
+KNOWN = 5e-4
+"""Share of a difference that was seen at all, at least: the longer a stream, the rarer would be what came once among many."""
 FULL = 1 << 20
 """Sessions before all counts are halved."""
 
@@ -34,8 +38,21 @@ class Sessions:
     uses: NDArray[np.int32]
     """(SLOTS,) sessions that had the template, less the times another wanted the slot."""
     pairs: NDArray[np.int32]
-    """(SLOTS, SLOTS, BINS) sessions by difference."""
+    """(SLOTS, SLOTS, BINS) sessions that had the first template by how many more lines of it than of the second: what is odd in a rare
+    kind of session is measured against its kind."""
     counted: int = 0
+    places: dict[int, int] = field(init=False, repr=False, compare=False)
+    """Key -> slot; made again from slots, as what follows is from pairs."""
+    totals: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    once: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    """(used, used) sessions that both templates were known to, and bins that one session fell in; slots in use stand first."""
+
+    def __post_init__(self) -> None:
+        used = 1 + int((self.slots != 0).sum())
+        pairs = self.pairs[:used, :used]
+        object.__setattr__(self, "places", {int(key): slot for slot, key in enumerate(self.slots[:used]) if key})
+        object.__setattr__(self, "totals", pairs.sum(2, dtype=np.int64))
+        object.__setattr__(self, "once", (pairs == 1).sum(2, dtype=np.int64))
 
     @classmethod
     def empty(cls) -> "Sessions":
@@ -46,72 +63,67 @@ class Sessions:
 
         A template without a slot weighs as novelty among sessions: what only a slot's count never seen does.
         """
-        lines, present, known = self._lines(session)
-        rows = np.flatnonzero(present)
-        if not len(rows) or not self.counted:
+        places = self.places
+        slots = [places[key] for key in session if key in places]
+        if not self.counted:
             return 1.0, 0, 0
-        bins = bin_of(lines[rows, None] - lines[None, :])  # (present, SLOTS)
-        counts = self.pairs[rows]  # (present, SLOTS, BINS)
-        seen = np.take_along_axis(counts, bins[:, :, None], 2)[:, :, 0]
-        total, once = counts.sum(2), (counts == 1).sum(2)
-        share = np.where(seen > 0, seen, once + 0.5) / (total + 1.0)
-        share[:, self.slots == 0] = 1.0
-        share[:, 0] = np.where(seen[:, 0] > 0, seen[:, 0], once[:, 0] + 0.5) / (total[:, 0] + 1.0)
-        share[rows == 0] = 1.0
-        worst = int(share.argmin())
-        left, right = rows[worst // SLOTS], worst % SLOTS
-        found = float(share.flat[worst]), int(self.slots[left]), int(self.slots[right])
-        if known < len(session):
-            stranger = next(key for key in session if key not in self.slots)
-            novelty = (int((self.uses == 1).sum()) + 0.5) / (self.counted + 1.0)
+        found = self._least_likely(session, slots) if slots else (1.0, 0, 0)
+        if len(slots) < len(session):
+            novelty = (int((self.uses == 1).sum()) + NEVER) / (self.counted + 1.0)
             if novelty < found[0]:
-                return novelty, stranger, 0
+                return novelty, next(key for key in session if key not in places), 0
         return found
+
+    def _least_likely(self, session: Mapping[int, int], slots: list[int]) -> tuple[float, int, int]:
+        used = len(self.totals)
+        lines = np.zeros(used, np.int64)
+        lines[slots] = [count for key, count in session.items() if key in self.places]
+        bins = bin_of(lines[slots, None] - lines)  # (present, used)
+        seen = self.pairs[np.array(slots)[:, None], np.arange(used), bins]
+        once, totals = self.once[slots], self.totals[slots]
+        share = np.where(seen > 0, np.maximum(seen / (totals + 1.0), KNOWN), (once + NEVER) / (totals + 1.0))
+        share[np.arange(len(slots)), slots] = 1.0
+        worst = int(share.argmin())
+        left, right = slots[worst // used], worst % used
+        return float(share.flat[worst]), int(self.slots[left]), int(self.slots[right])
 
     def with_more(self, sessions: Sequence[Mapping[int, int]]) -> "Sessions":
         """Count finished sessions, in order."""
         if not sessions:
             return self
-        learned = replace(
-            self, slots=self.slots.copy(), uses=self.uses.copy(), pairs=self.pairs.copy(), counted=self.counted + len(sessions)
-        )
+        slots, uses, pairs, counted = self.slots.copy(), self.uses.copy(), self.pairs.copy(), self.counted + len(sessions)
+        places = dict(self.places)
         everyone = np.arange(SLOTS)
         for session in sessions:
             for key in session:
-                learned._seat(key)
-            lines, _, _ = learned._lines(session)
-            bins = bin_of(lines[:, None] - lines[None, :])
-            known = learned.slots != 0
-            known[0] = True
-            learned.pairs[everyone[:, None], everyone[None, :], bins] += known[:, None] & known[None, :]
-        if learned.counted < FULL:
-            return learned
-        return replace(learned, uses=(learned.uses + 1) >> 1, pairs=learned.pairs >> 1, counted=learned.counted >> 1)
+                _seat(key, places, slots, uses, pairs)
+            lines = np.zeros(SLOTS, np.int64)
+            for key, count in session.items():
+                if key in places:
+                    lines[places[key]] = count
+            known, present = 1 + len(places), np.flatnonzero(lines)
+            bins = bin_of(lines[present, None] - lines[:known])
+            pairs[present[:, None], everyone[:known], bins] += 1
+        if counted < FULL:
+            return Sessions(slots, uses, pairs, counted)
+        return Sessions(slots, (uses + 1) >> 1, pairs >> 1, counted >> 1)
 
-    def _lines(self, session: Mapping[int, int]) -> tuple[NDArray[np.int64], NDArray[np.bool_], int]:
-        """Lines of each slot, which slots the session has, and how many of its templates have one."""
-        lines = np.zeros(SLOTS, np.int64)
-        known = 0
-        for key, count in session.items():
-            where = np.flatnonzero(self.slots == np.uint64(key))
-            if len(where):
-                lines[where[0]] = count
-                known += 1
-        return lines, lines > 0, known
 
-    def _seat(self, key: int) -> None:
-        """Give a template a slot, or wear down the least used one's claim; in place."""
-        where = np.flatnonzero(self.slots == np.uint64(key))
-        if len(where):
-            self.uses[where[0]] += 1
+def _seat(key: int, places: dict[int, int], slots: NDArray[np.uint64], uses: NDArray[np.int32], pairs: NDArray[np.int32]) -> None:
+    """Give a template a slot, or wear down the least used one's claim; in place."""
+    if key in places:
+        uses[places[key]] += 1
+        return
+    slot = 1 + len(places)
+    if slot >= SLOTS:
+        slot = int(uses[1:].argmin()) + 1
+        if uses[slot] > 1:
+            uses[slot] -= 1
             return
-        free = np.flatnonzero(self.slots[1:] == 0) + 1
-        slot = int(free[0]) if len(free) else int(self.uses[1:].argmin()) + 1
-        if not len(free) and self.uses[slot] > 1:
-            self.uses[slot] -= 1
-            return
-        self.slots[slot], self.uses[slot] = key, 1
-        self.pairs[slot], self.pairs[:, slot] = 0, 0
+        del places[int(slots[slot])]
+    places[key] = slot
+    slots[slot], uses[slot] = key, 1
+    pairs[slot], pairs[:, slot] = 0, 0
 
 
 def bin_of(difference: NDArray[np.int64]) -> NDArray[np.int64]:

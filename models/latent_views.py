@@ -15,13 +15,19 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-LINE_VIEWS = ("unseen template", "unseen transition", "rare severity")
-SESSION_VIEWS = ("worst line", "incomplete or odd session", "unseen ending")
-VIEWS = (*LINE_VIEWS, *SESSION_VIEWS)
-OF_LINES, OF_SESSIONS = slice(0, len(LINE_VIEWS)), slice(len(LINE_VIEWS), len(VIEWS))
+LINE_VIEWS = ("unseen template", "unseen transition", "rare severity", "latent distance", "off trajectory")
+SESSION_VIEWS = ("worst line", "incomplete or odd session")
+VIEWS = (*LINE_VIEWS, "any of a line", *SESSION_VIEWS)
+OF_LINES, OF_SESSIONS = slice(0, len(LINE_VIEWS) + 1), slice(len(LINE_VIEWS) + 1, len(VIEWS))
+"""Rows of the views of a line and of a session. The last of a line's is the loudest of the others: five views that each are rare
+once in a thousand lines together are not. Of sessions there are too few to count that finely."""
 BINS = 96
 WIDTH = 0.25
 """Of a bin, nats: what was never seen and what was seen once differ by 0.7."""
+TRUSTED = 1000.0
+"""Scores of a view after which what lies above all of them is as rare as it says."""
+SETTLED = 10_000.0
+"""Lines after which the loudest view is measured too: before, what was new in the first hour would excuse what is grave."""
 FULL = 1 << 20
 """Scores of a view before its counts are halved."""
 SURE = 3.0
@@ -42,17 +48,33 @@ class Tails:
     def empty(cls) -> "Tails":
         return cls(np.zeros((len(VIEWS), BINS)))
 
-    def chances(self, first: int, scores: Floats) -> Floats:
-        """How often a view gave such a score or a higher one, 0..1. scores: nats, (views from `first` on, n); so is what returns.
+    def judged_lines(self, scores: Floats) -> tuple[Floats, Floats]:
+        """How often each view gave such a score or a higher one (views, n), and how often any of them was so rare (n,); 0..1.
 
-        A score above all seen is rarer than one in all, by as many nats as it is above.
+        scores: nats, (views, n).
         """
-        above = self.above[first : first + len(scores)]
-        bins = bins_of(scores)
-        seen = np.take_along_axis(above, bins, 1)
+        single = self._chances(self.above[OF_LINES][:-1], scores)
+        least, loudest = single.min(0), self.above[OF_LINES][-1:]
+        return single, np.maximum(least, self._chances(loudest, -np.log(least)[None])[0]) if loudest[0, 0] >= SETTLED else least
+
+    def judged_sessions(self, scores: Floats) -> Floats:
+        """How often each view gave such a score or a higher one, 0..1. scores: nats, (views, n); so is what returns."""
+        return self._chances(self.above[OF_SESSIONS], scores)
+
+    def with_loudest(self, scores: Floats) -> Floats:
+        """Scores of all views of lines: those given, and of the loudest of them."""
+        single = self._chances(self.above[OF_LINES][:-1], scores)
+        found: Floats = np.concatenate([scores, -np.log(single.min(0))[None]])
+        return found
+
+    @staticmethod
+    def _chances(above: Floats, scores: Floats) -> Floats:
+        """A score above all seen is rarer than one in all, by as many nats as it is above."""
+        seen = np.take_along_axis(above, bins_of(scores), 1)
         highest = (above > 0).sum(1, keepdims=True) * WIDTH  # where the occupied bins end
         beyond = np.where(seen > 0, 0.0, np.maximum(scores - highest, 0.0))
-        found: Floats = (seen + 1.0) / (above[:, :1] + 1.0) * np.exp(-beyond)
+        trusted = np.minimum(above[:, :1] / TRUSTED, 1.0)
+        found: Floats = np.minimum((seen + 1.0) / (above[:, :1] + 1.0), 1.0) * np.exp(-beyond * trusted)
         return found
 
     def with_more(self, first: int, scores: Floats) -> "Tails":

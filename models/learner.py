@@ -35,7 +35,7 @@ class LearningSettings:
     most_lines: int = 4096
     """Of one update; while more lines wait, the next update follows at once."""
     cpu_share: float = 0.1
-    """Of a core, at most, for updates while fewer than most_lines wait: after one that took t seconds the next waits for t / cpu_share."""
+    """Of a core, at most, for updates while fewer than most_lines wait: one that takes t seconds is followed by the next t / cpu_share after it began."""
     buffer_lines: int = 1000
     """Lines a tenant's replay buffer keeps."""
     replay_share: float = 0.5
@@ -52,11 +52,11 @@ class LearningSettings:
     """Most that lines out of quarantine may be of an update."""
     template_share: float = 0.5
     """Most that one template may be of the new lines of an update; the quarantine gives a tenth of it."""
-    worse_by: float = 0.02
+    worse_by: float = 0.05
     """How much the mean surprise of held-out lines may rise by an update, 0 to 1; more and it is refused or rolled back."""
     max_tenants: int = 64
     """Tenants with models of their own, per partition; the lines of others are judged by the shipped model."""
-    drift_threshold: float = 20.0
+    drift_threshold: float = 40.0
     """Page-Hinkley's: surprise above its mean, summed over lines."""
     drift_delta: float = 0.002
     """ADWIN's chance of a false alarm at a cut."""
@@ -202,7 +202,7 @@ class Learner(Generic[M]):
         subject = f"{self.tenant}.{self.updates}"
         try:
             made = current.taught(lessons, self.updates + seed)
-            if problem := diverged(current, made, len(lessons)):
+            if problem := diverged(current, made):
                 raise ArithmeticError(problem)
             judges = [*self.buffer.held_out(), *latest]
             before, after = mean_surprise(current, judges), mean_surprise(made, judges)

@@ -1,21 +1,24 @@
 """Log sessions: every line gets its template, its severity and how unusual it is; a session gets what it was as a whole.
 
-Knows the order of one session's lines; what is normal is a LatentModel, shared by all sessions of a tenant: each work brings the one that judges it.
+Knows the order of one session's lines; what is normal is a LatentModel, shared by all sessions and replaced while it learns.
 Leaves headers and times to streams/log_lines.py, which puts `source:severity` of the header into Item.name.
 Next: models/metric_model.py
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from models import log_state
 from models.latent_model import LatentModel, Lines, Verdict
 from models.latent_views import MOST, SURE
-from models.learnable import Lesson
+from models.learnable import CONTEXT, Lesson
 from models.log_state import LESSON_CHARS, STRETCH, LogState
 from models.log_traces import NONE, Open, begun, joined, kept
-from models.severity import SEVERITIES, by_keywords
+from models.severity import SEVERITIES
+from models.severity_model import shipped
 from models.steps import Answer, Item, ItemResult, StepResult, Work
 from models.templates import Group, Mined
 
@@ -23,18 +26,39 @@ _NUMBER = {name: n for n, name in enumerate(SEVERITIES)}
 _HEADER_CONFIDENCE = {"pri": 0.95, "header": 0.99}
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Event(NamedTuple):
+    """What the shared model is told of a line, or of an end: the end of a session is an event without text."""
+
+    text: str
+    before: tuple[str, ...]
+    severity: int
+    gap_s: float
+
+    def lesson(self, verdict: Verdict) -> Lesson:
+        return Lesson(self.text, self.before, self.severity, self.gap_s, verdict.value)
+
+
+def end_after(before: tuple[str, ...]) -> Event:
+    return Event("", before, _NUMBER["informational"], 0.0)
+
+
+class Draft(NamedTuple):
     """A line of which all is known but how unusual it is."""
 
     item: Item
     mined: Mined
-    severity: tuple[int, float, str]
-    text: str
-    before: tuple[str, ...]
-    gap_s: float
+    confidence: float
+    source: str
+    event: Event
     trace: Open | None = None
     """The record this line goes on with: it has its template and severity, and is no news."""
+
+    def events(self) -> tuple[Event, ...]:
+        """What is to be judged: the line, unless it goes on with an earlier one, and the session's end."""
+        own = () if self.trace is not None else (self.event,)
+        if not self.item.ends_session:
+            return own
+        return *own, end_after((*self.event.before, *[event.text for event in own])[-CONTEXT:])
 
 
 class LogModel:
@@ -58,41 +82,42 @@ class LogModel:
     def step(self, works: Sequence[Work]) -> list[StepResult]:
         """Draft every session's lines, judge all that meet the same knowledge at once, then conclude each session in order."""
         drafted = [_draft(work) for work in works]
-        drafts: dict[int, list[Draft]] = {}
+        normals = {id(normal): normal for normal in map(self._normal, works)}
+        events: dict[int, list[Any]] = {key: [] for key in normals}
         for work, found in zip(works, drafted, strict=True):
             if not isinstance(found, Exception):
-                drafts.setdefault(id(self._normal(work)), []).extend(found[1])
-        normals = {id(normal): normal for normal in map(self._normal, works)}
-        verdicts = {key: iter(normals[key].judge(_columns(lines))) for key, lines in drafts.items()}
+                events[id(self._normal(work))] += [event for draft in found[1] for event in draft.events()]
+        verdicts = {key: iter(normal.judge(_columns(events[key]))) for key, normal in normals.items()}
         results = []
         for work, found in zip(works, drafted, strict=True):
             if isinstance(found, Exception):
                 results.append(StepResult(work.state, error=found))
             else:
                 normal = self._normal(work)
-                results.append(self._conclude(normal, *found, [next(verdicts[id(normal)]) for _ in found[1]]))
+                results.append(self._conclude(normal, *found, verdicts[id(normal)]))
         return results
 
     def _normal(self, work: Work) -> LatentModel:
         return work.knowledge if work.knowledge is not None else self.normal
 
-    def _conclude(self, normal: LatentModel, state: LogState, drafts: Sequence[Draft], verdicts: Sequence[Verdict]) -> StepResult:
+    def _conclude(self, normal: LatentModel, state: LogState, drafts: Sequence[Draft], verdicts: Iterator[Verdict]) -> StepResult:
         items, lessons = [], []
-        for draft, verdict in zip(drafts, verdicts, strict=True):
+        for draft in drafts:
             start, end = draft.item.position, draft.item.position + 1
-            is_anomaly = verdict.deviations >= self._sure
             state.end, state.lines, state.is_closed = max(state.end, end), state.lines + 1, False
             if draft.trace is None:
-                state.note_line(draft.text, draft.item.timestamp_us)
+                verdict = next(verdicts)
+                is_anomaly = verdict.deviations >= self._sure
+                state.note_line(draft.event.text, draft.item.timestamp_us)
                 state.note_score(verdict.deviations, state.end, is_anomaly)
-                lessons.append(Lesson(draft.text, draft.before, draft.severity[0], draft.gap_s, verdict.value))
-                anomaly = _anomaly(start, end, True, is_anomaly, verdict)
+                lessons.append(draft.event.lesson(verdict))
+                anomaly = _anomaly(start, end, is_anomaly, verdict)
             else:
                 anomaly = Answer("anomaly", start, end, True, "normal", value=0.0, output={"reason": "", "trace": draft.trace.shown})
             findings: tuple[Answer, ...] = (*_line_answers(draft), anomaly)
             if draft.item.ends_session:
-                whole, lesson = self._close(normal, state)
-                findings, lessons = (*findings, whole), [*lessons, lesson]
+                whole, ends = self._close(normal, state, next(verdicts))
+                findings, lessons = (*findings, whole), [*lessons, *ends]
             items.append(ItemResult(start, findings=findings))
         return StepResult(state, tuple(items), lessons=tuple(lessons))
 
@@ -100,28 +125,34 @@ class LogModel:
         if work.state is None or work.state.is_closed or not work.state.end:
             return StepResult(work.state)
         state = work.state.copy()
-        whole, lesson = self._close(self._normal(work), state)
-        return StepResult(state, (ItemResult(state.end - 1, findings=(whole,)),), lessons=(lesson,))
+        whole, lessons = self._closed_now(self._normal(work), state)
+        return StepResult(state, (ItemResult(state.end - 1, findings=(whole,)),), lessons=lessons)
 
-    def _close(self, normal: LatentModel, state: LogState) -> tuple[Answer, Lesson]:
-        """The whole session, and what it teaches. Changes `state`."""
+    def _closed_now(self, normal: LatentModel, state: LogState) -> tuple[Answer, tuple[Lesson, ...]]:
+        return self._close(normal, state, normal.judge(_columns([end_after(state.before)]))[0])
+
+    def _close(self, normal: LatentModel, state: LogState, ending: Verdict) -> tuple[Answer, tuple[Lesson, ...]]:
+        """The whole session, and what it teaches: its end as an event, then itself. Changes `state`. ending: the verdict on that event."""
         state.is_closed, state.traces = True, NONE
-        whole = tuple(state.counts.items())
-        verdict = normal.judge_session(state.counts, state.before[-1] if state.before else "", state.worst_line)
-        lesson = Lesson("", state.before, 6, 0.0, verdict.value, True, whole, min(state.worst_line / MOST, 1.0))
-        answer = _anomaly(0, state.end, True, verdict.deviations >= self._sure, verdict)
-        stretch = f"worst {STRETCH} lines end before position {state.worst_end}"
+        worst = max(state.worst_line, ending.deviations)
+        verdict = normal.judge_session(state.counts, worst)
+        end = replace(end_after(state.before).lesson(ending), ends_session=True)
+        lessons = (end, replace(end, surprise=verdict.value, whole=tuple(state.counts.items()), worst_line=min(worst / MOST, 1.0)))
+        answer = _anomaly(0, state.end, verdict.deviations >= self._sure, verdict)
+        reasons = [*verdict.reasons, *(["unusual ending"] if ending.deviations >= self._sure else [])] or ["nothing unusual"]
+        if state.worst_end:
+            reasons.append(f"worst {STRETCH} lines end before position {state.worst_end}")
         output = {
-            "reason": ", ".join([answer.output["reason"] or "nothing unusual", *([stretch] if state.worst_end else [])]), "level": "session",
-            "lines": state.lines, "anomalies": state.anomalies, "worst_line": state.worst_line, "worst_stretch": state.worst_stretch,
+            "reason": ", ".join(reasons), "level": "session", "lines": state.lines, "anomalies": state.anomalies,
+            "worst_line": state.worst_line, "worst_stretch": state.worst_stretch,
         }  # fmt: skip
-        return replace(answer, output=answer.output | output), lesson
+        return replace(answer, output=answer.output | output), lessons
 
     def answer(self, work: Work) -> tuple[Answer, ...]:
         """The session's anomaly as it would be were it to end now."""
         if work.state is None or not work.state.end:
             return ()
-        whole, _ = self._close(self._normal(work), work.state.copy())
+        whole, _ = self._closed_now(self._normal(work), work.state.copy())
         return (replace(whole, is_final=False, output={k: v for k, v in whole.output.items() if k != "level"}),)
 
     def pack(self, state: Any) -> bytes:
@@ -155,12 +186,13 @@ def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
             if trace is not None:
                 drafts.append(_goes_on(state, item, trace, before))
             else:
-                mined, severity = state.miner.learn(item.text), severity_of(item)
+                mined = state.miner.learn(item.text)
                 text = mined.group.shown[:LESSON_CHARS]
                 gap_s = max(item.timestamp_us - last_us, 0) / 1e6 if before else 0.0
-                drafts.append(Draft(item, mined, severity, text, before, gap_s))
-                before, last_us = (*before, text)[-log_state.CONTEXT :], item.timestamp_us
-                trace = begun(item.position, item.text, item.speaker, severity[0], mined.group_id)
+                severity, confidence, source = severity_of(item, mined.text)
+                drafts.append(Draft(item, mined, confidence, source, Event(text, before, severity, gap_s)))
+                before, last_us = (*before, text)[-CONTEXT:], item.timestamp_us
+                trace = begun(item.position, item.text, item.speaker, severity, mined.group_id)
             state.traces = NONE if item.ends_session else kept(state.traces, trace)
         return state, drafts
     except Exception as error:  # this session's data alone: the caller records it and goes on
@@ -170,23 +202,25 @@ def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
 def _goes_on(state: LogState, item: Item, trace: Open, before: tuple[str, ...]) -> Draft:
     """A line of a trace: the miner does not meet it."""
     group = state.miner.groups.get(trace.template) or Group("", (), 0)
-    return Draft(
-        item, Mined(trace.template, group, [], False), (trace.severity, 0.9, "trace"), group.shown[:LESSON_CHARS], before, 0.0, trace
-    )
+    event = Event(group.shown[:LESSON_CHARS], before, trace.severity, 0.0)
+    return Draft(item, Mined(trace.template, group, [], False), 0.9, "trace", event, trace)
 
 
-def _columns(drafts: Sequence[Draft]) -> Lines:
-    return Lines.from_columns([d.text for d in drafts], [d.before for d in drafts], [d.severity[0] for d in drafts])
+def _columns(events: Sequence[Event]) -> Lines:
+    if not events:
+        return Lines((), (), np.zeros(0, np.int64), np.zeros(0, np.float32))
+    texts, before, severities, gaps_s = zip(*events, strict=True)
+    return Lines(texts, before, np.array(severities, np.int64), np.array(gaps_s, np.float32))
 
 
-def severity_of(item: Item) -> tuple[int, float, str]:
+def severity_of(item: Item, masked: str) -> tuple[int, float, str]:
     """Number, confidence and source: what the line carries, as `source:name` or a bare name, else what its words say."""
     if item.name:
         source, _, name = item.name.rpartition(":")
         number = _NUMBER.get(name)
         if number is not None:
             return number, _HEADER_CONFIDENCE.get(source, 0.99), source or "header"
-    return by_keywords(item.text)
+    return shipped().read(masked, item.text)
 
 
 def _line_answers(draft: Draft) -> tuple[Answer, Answer]:
@@ -196,14 +230,13 @@ def _line_answers(draft: Draft) -> tuple[Answer, Answer]:
         shown["merged"] = list(mined.merged)
     if draft.trace is not None:
         shown["trace"] = draft.trace.shown
-    number, confidence, source = draft.severity
     return (
         Answer("template", start, end, True, mined.group_id, output=shown),
-        Answer("severity", start, end, True, SEVERITIES[number], confidence, output={"source": source}),
+        Answer("severity", start, end, True, SEVERITIES[draft.event.severity], draft.confidence, output={"source": draft.source}),
     )
 
 
-def _anomaly(start: int, end: int, is_final: bool, is_anomaly: bool, verdict: Verdict) -> Answer:
+def _anomaly(start: int, end: int, is_anomaly: bool, verdict: Verdict) -> Answer:
     """`value` is 0..1, linear in standard deviations; `output.reason` names the views that find it unusual, the loudest first."""
     output = {"reason": ", ".join(verdict.reasons), "deviations": round(verdict.deviations, 3)}
-    return Answer("anomaly", start, end, is_final, "anomaly" if is_anomaly else "normal", value=verdict.value, output=output)
+    return Answer("anomaly", start, end, True, "anomaly" if is_anomaly else "normal", value=verdict.value, output=output)

@@ -1,97 +1,132 @@
-"""Metric sessions: every point gets an anomaly score decided by that point, and a forecast of the next one.
+"""Metric sessions: every point gets an anomaly score decided by that point, and a forecast of what comes; what belongs together is an incident.
 
-Knows the series of one session by name, the least recently met let go; leaves the detector to models/series.py.
-Next: streams/pipeline.py
+A step is three passes: each session finds its points' series and values; the detector reads all of them, of all sessions, in one call; each
+session concludes. Knows the order; leaves values to metric_points.py, series to metric_series.py, answers to metric_answers.py.
+Next: models/metric_answers.py
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
+import numpy as np
 
+from models import metric_rows as rows
 from models import series as detector
-from models.series import Series
-from models.steps import Answer, Item, ItemResult, StepResult, Work
-
-MAX_SERIES = 256
-"""Series of a session that are remembered, about 1 KB each."""
+from models.metric_answers import Verdict, close, conclude, session_answer
+from models.metric_points import look
+from models.metric_rows import MetricState
+from models.metric_series import Book, Met
+from models.metric_settings import MetricSettings, check
+from models.steps import Answer, ItemResult, Notice, StepResult, Work
 
 
 @dataclass(slots=True)
-class MetricState:
-    """The series of a session, least recently met first, and what was worst in it."""
+class Plan:
+    """One session's step, before the detector has read."""
 
-    series: dict[str, Series | bytes] = field(default_factory=dict)
-    """Packed until its next point comes."""
-    end: int = 0
-    """Position after the last point: the session's number of items."""
-    points: int = 0
-    anomalies: int = 0
-    worst: float = 0.0
-    worst_at: int = -1
-    worst_series: str = ""
-    is_closed: bool = False
-
-
-class MetricRow(msgspec.Struct, array_like=True, frozen=True):
-    """MetricState as bytes; `layout` tells an older one."""
-
-    layout: int
-    series: list[tuple[str, bytes]]
-    end: int
-    points: int
-    anomalies: int
-    worst: float
-    worst_at: int
-    worst_series: str
-    is_closed: bool
-
-
-_encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(MetricRow).decode
-_COUNTERS = tuple(name for name in MetricRow.__struct_fields__ if name not in ("layout", "series"))
+    state: MetricState
+    book: Book
+    met: list[Met]
 
 
 class MetricModel:
-    """SessionModel of the `metrics` topic; holds no session."""
+    """SessionModel of the `metrics` topic; holds no session. Its state is kept as rows (streams/sessions.py)."""
 
-    version = "metrics-1"
+    version = "metrics-2"
+
+    def __init__(self, settings: MetricSettings | None = None) -> None:
+        self._settings = settings or MetricSettings()
+        check(self._settings)
 
     def step(self, works: Sequence[Work]) -> list[StepResult]:
-        return [self._step(work) for work in works]
+        # 1. whose points these are, and what they show
+        plans: list[Plan | Exception] = []
+        for work in works:
+            try:
+                plans.append(self._plan(work))
+            except Exception as error:  # this session's data alone: the caller records it and goes on
+                plans.append(error)
+        # 2. one call for all series of all sessions
+        found = read_all([one for plan in plans if isinstance(plan, Plan) for one in plan.met if not one.reason])
+        # 3. what it means
+        results, at = list[StepResult](), 0
+        for work, plan in zip(works, plans, strict=True):
+            if isinstance(plan, Exception):
+                results.append(StepResult(work.state, error=plan))
+                continue
+            n_read = sum(not one.reason for one in plan.met)
+            mine, at = found[at : at + n_read], at + n_read
+            try:
+                results.append(self._conclude(plan, mine))
+            except Exception as error:
+                results.append(StepResult(work.state, error=error))
+        return results
 
-    def _step(self, work: Work) -> StepResult:
-        try:
-            state = replace(work.state, series=work.state.series.copy()) if work.state is not None else MetricState()
-            own: set[str] = set()
-            return StepResult(state, tuple([read(state, item, own) for item in work.items]))
-        except Exception as error:  # this session's data alone: the caller records it and goes on
-            return StepResult(work.state, error=error)
+    def _plan(self, work: Work) -> Plan:
+        state = replace(work.state) if work.state is not None else MetricState()
+        book = Book(state.young, state.settled, self._settings.max_series)
+        met = []
+        for item in work.items:
+            series, gone = book.meet(item.name, item.position, item.timestamp_us)
+            one = Met(item, series, len(book), series.pace)
+            met.append(one)
+            one.value = float(item.value)
+            if item.accumulated is not None:
+                seen, series.counters = look(series.counters, item.accumulated, one.value, item.timestamp_us)
+                one.value, one.reason = seen.value, seen.reason
+            if not one.reason:
+                if not math.isfinite(one.value):
+                    raise ValueError(
+                        f"series {item.name}: value {one.value}, wanted a finite number; leave the point out where there is none"
+                    )
+                book.note_read(series, item.timestamp_us, one.value)
+            if gone:
+                state.evicted += 1
+                one.notice = let_go(state.evicted, gone, len(book))
+        return Plan(state, book, met)
+
+    def _conclude(self, plan: Plan, verdicts: Sequence[Verdict]) -> StepResult:
+        state, read, items = plan.state, iter(verdicts), list[ItemResult]()
+        for one in plan.met:
+            findings = conclude(state, one, None if one.reason else next(read), self._settings)
+            if one.notice is not None:
+                findings.append(one.notice)
+            items.append(ItemResult(one.item.position, findings=tuple(findings)))
+        state.young, state.settled = plan.book.closed()
+        return StepResult(state, tuple(items))
 
     def close(self, work: Work) -> StepResult:
         if work.state is None or work.state.is_closed or not work.state.end:
             return StepResult(work.state)
         state = replace(work.state)
-        return StepResult(state, (ItemResult(state.end - 1, findings=(close(state),)),))
+        return StepResult(state, (ItemResult(state.end - 1, findings=tuple(close(state))),))
 
     def answer(self, work: Work) -> tuple[Answer, ...]:
         """The session's anomaly as it would be were it to end now."""
         if work.state is None or not work.state.end:
             return ()
-        whole = close(replace(work.state))
-        return (replace(whole, is_final=False, output={k: v for k, v in whole.output.items() if k != "level"}),)
+        whole = session_answer(work.state, is_final=False)
+        return (replace(whole, output={k: v for k, v in whole.output.items() if k != "level"}),)
 
     def pack(self, state: Any) -> bytes:
-        rows = [(name, one if isinstance(one, bytes) else detector.pack(one)) for name, one in state.series.items()]
-        return _encode(MetricRow(1, rows, **{name: getattr(state, name) for name in _COUNTERS}))
+        return rows.pack(state)
 
     def unpack(self, data: bytes) -> MetricState:
-        row = _decode(data)
-        if row.layout != 1:
-            raise ValueError(
-                f"metric state of layout {row.layout}, this version reads 1; run the version that wrote it or reset the session"
-            )
-        return MetricState(dict(row.series), **{name: getattr(row, name) for name in _COUNTERS})
+        return rows.unpack(data)
+
+    def pack_head(self, state: Any) -> bytes:
+        return rows.pack_head(state)
+
+    def pack_rows(self, state: Any, stored: Any) -> Mapping[bytes, bytes]:
+        return rows.pack_rows(state, stored)
+
+    def unpack_rows(self, head: bytes, stored: Mapping[bytes, bytes]) -> MetricState:
+        return rows.unpack_rows(head, stored)
+
+    def weight(self, state: Any) -> int:
+        return 1 + len(state.young) + len(state.settled) if state is not None else 1
 
     def drop(self, session: str) -> None:
         """Nothing is cached outside the state."""
@@ -101,53 +136,36 @@ class MetricModel:
 
     def reset(self, state: Any) -> MetricState:
         """The series are forgotten; counters and the worst point stay."""
-        return replace(state, series={})
+        return replace(state, young={}, settled={}, moves=(), incident=None) if state is not None else MetricState()
 
     def cache_bytes(self) -> int:
         return 0
 
 
-def own_series(state: MetricState, name: str, own: set[str]) -> Series:
-    """The series to change, at the end of the order: a copy the first time in a step, since the old state stays as it was."""
-    known = state.series.pop(name, None)
-    if known is None:
-        one = Series()
-        if len(state.series) >= MAX_SERIES:
-            oldest = next(iter(state.series))
-            del state.series[oldest]
-            own.discard(oldest)
-    elif isinstance(known, bytes):
-        one = detector.unpack(known)
-    else:
-        one = known if name in own else known.copy()
-    own.add(name)
-    state.series[name] = one
-    return one
-
-
-def read(state: MetricState, item: Item, own: set[str]) -> ItemResult:
-    """One point: anomaly and forecast, in this order; the session's own when it ends here. Changes `state`."""
-    start, end = item.position, item.position + 1
-    verdict = detector.read(own_series(state, item.name, own), item.value, item.timestamp_us)
-    label = "anomaly" if verdict.value >= detector.UNUSUAL else "normal"
-    state.end, state.points, state.is_closed = max(state.end, end), state.points + 1, False
-    state.anomalies += label == "anomaly"
-    if verdict.value > state.worst:
-        state.worst, state.worst_at, state.worst_series = verdict.value, start, item.name
-    findings: tuple[Answer, ...] = (
-        Answer("anomaly", start, end, True, label, value=verdict.value, output={"series": item.name, "reason": verdict.view}),
-        Answer(
-            "forecast", start, end, True, value=verdict.forecast, output={"series": item.name, "low": verdict.low, "high": verdict.high}
-        ),
+def read_all(met: Sequence[Met]) -> list[Verdict]:
+    """The detector's verdicts on points of any sessions, in their order. Changes the series."""
+    if not met:
+        return []
+    places = {id(one.series): one.series for one in met}
+    rows_of = {key: n for n, key in enumerate(places)}
+    states = detector.unpack_many([series.detector for series in places.values()])
+    found = detector.read_many(
+        states,
+        np.array([rows_of[id(one.series)] for one in met], np.int64),
+        np.array([one.value for one in met], np.float64),
+        np.array([one.item.timestamp_us for one in met], np.int64),
     )
-    return ItemResult(start, findings=(*findings, close(state)) if item.ends_session else findings)
+    for series, packed in zip(places.values(), detector.pack_many(states), strict=True):
+        series.detector = packed
+    return [Verdict(*row) for row in zip(*(found[name].tolist() for name in Verdict.__struct_fields__), strict=True)]
 
 
-def close(state: MetricState) -> Answer:
-    """The whole session, by its worst point. Changes `state`."""
-    state.is_closed = True
-    output = {
-        "reason": f"worst point at position {state.worst_at}" if state.worst_at >= 0 else "nothing unusual",
-        "level": "session", "series": state.worst_series, "points": state.points, "anomalies": state.anomalies,
-    }  # fmt: skip
-    return Answer("anomaly", 0, state.end, True, "anomaly" if state.anomalies else "normal", value=state.worst, output=output)
+def let_go(count: int, name: str, most: int) -> Notice | None:
+    """Said of the first series let go, the second, the fourth, ...: a flood of them is not a flood of rows."""
+    if count & (count - 1):
+        return None
+    return Notice(
+        "SeriesLetGo",
+        f"{count} series were let go so far, now {name[:200]}: this session has more than the {most} that are remembered, and one that "
+        "comes again begins anew; leave attributes out that never repeat, or raise [metrics] max_series",
+    )

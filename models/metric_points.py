@@ -14,6 +14,8 @@ from models.steps import Accumulated
 
 MAX_SOURCES = 4
 """Counters of one series that are told apart; a fifth replaces the one that was silent longest."""
+FEW_BUCKETS = 32
+"""A histogram with more has one source only: its row would be too large."""
 LARGEST_RATE = 1e300
 
 
@@ -47,7 +49,7 @@ def look(counters: Counters, accumulated: Accumulated, value: float, at_us: int)
     new = Counter(start_us, at_us, value, accumulated.edges, accumulated.counts)
     if known is None:
         later = bool(counters) and start_us >= max(c.at_us for c in counters) and at_us > start_us
-        after = (*counters, new)[-MAX_SOURCES:]
+        after = (*counters, new)[-(MAX_SOURCES if len(new.counts) <= FEW_BUCKETS else 1) :]
         # begun since any point before: what it shows was all counted since then
         return (_since(Counter(start_us, start_us, 0.0), new, accumulated) if later else Seen(reason="first point of a counter")), after
     if at_us <= known.at_us:
@@ -114,7 +116,7 @@ def _below(edge: float, edges: Sequence[float], counts: Sequence[float]) -> floa
         if high <= edge:
             total += count
         elif low < edge:
-            total += count * (edge - low) / (high - low)
+            total += count * ((edge - low) / (high - low))
     return total
 
 
@@ -126,6 +128,6 @@ def quantile(edges: Sequence[float], counts: Sequence[float], share: float) -> f
     wanted, below = share * total, 0.0
     for low, high, count in zip(edges, edges[1:], counts, strict=False):
         if count and below + count >= wanted:
-            return low + (high - low) * max(wanted - below, 0.0) / count
+            return low + (high - low) * (max(wanted - below, 0.0) / count)  # a share first: widths are up to 2e300
         below += count
     return edges[-1]

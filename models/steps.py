@@ -5,9 +5,9 @@ streams/pipeline.py. A model holds no session: state goes in and comes out.
 Next: models/transformer.py
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -111,13 +111,23 @@ class LevelState:
     attention_weights: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a user should know of, though all goes on: a row of failures, recovery action accept."""
+
+    kind: str
+    """Named as a class of error would be."""
+    text: str
+    """What was seen, what is wanted, what to do."""
+
+
 class ItemResult(msgspec.Struct, frozen=True, gc=False):
     """What one item decided, in the order it was decided."""
 
     position: int
     first_token_id: int = -1
     """Id of the item's first model token, -1 where it has none."""
-    findings: tuple[Boundary | Answer | LevelState, ...] = ()
+    findings: tuple[Boundary | Answer | LevelState | Notice, ...] = ()
     buffer_tokens: int = 0
     """Tokens in the window after the item."""
 
@@ -177,3 +187,24 @@ class SessionModel(Protocol):
         ...
 
     def cache_bytes(self) -> int: ...
+
+
+@runtime_checkable
+class RowModel(Protocol):
+    """A SessionModel whose state is too large to be written whole at every step: a head, and rows of which those that changed are."""
+
+    def pack_head(self, state: Any) -> bytes:
+        """What is written at every store."""
+        ...
+
+    def pack_rows(self, state: Any, stored: Any) -> Mapping[bytes, bytes]:
+        """Rows that are not as they are in `stored`, the state that was written last; None before there is one."""
+        ...
+
+    def unpack_rows(self, head: bytes, rows: Mapping[bytes, bytes]) -> Any:
+        """The state whose head and rows these are."""
+        ...
+
+    def weight(self, state: Any) -> int:
+        """Parts that the state holds in memory: so many count as so many sessions."""
+        ...

@@ -12,7 +12,8 @@ import msgspec
 from schemas.trace import Header
 
 NAME = "strata-accumulation"
-MAX_BUCKETS = 512
+MAX_BUCKETS = 160
+"""As many as an exponential histogram has by default; the session's row holds them."""
 LATEST_US = 2**63 - 1
 
 

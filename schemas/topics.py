@@ -60,7 +60,7 @@ def changelogs(prefix: str = "") -> tuple[Topic, ...]:
     """Compacted topics the session tables are recovered from; full names."""
     compact = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_MESSAGE_BYTES), "segment.ms": str(DAY_MS)}
     # versions of models follow each other quickly: small segments let compaction drop the old ones
-    short = compact | {"segment.ms": str(HOUR_MS), "segment.bytes": str(64 << 20), "min.cleanable.dirty.ratio": "0.2"}
+    short = compact | {"segment.ms": str(HOUR_MS // 6), "segment.bytes": str(64 << 20), "min.cleanable.dirty.ratio": "0.2"}
     of = {**dict.fromkeys(SESSION_TABLES.values(), compact), LEARNING_TABLE: short}
     return tuple(Topic(changelog_of(table, prefix), "changelog", None, configs) for table, configs in of.items())
 

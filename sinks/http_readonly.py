@@ -82,6 +82,8 @@ def parse(connection: Connection, query: str, parameters: dict[str, str]) -> Par
 def tree_of(connection: Connection, query: str, parameters: dict[str, str]) -> str:
     try:
         answer: bytes = connection.query(EXPLAIN + query, "TSVRaw", params=parameters).bytes()
+    except UnicodeDecodeError as problem:  # the engine's message holds half a character of the query
+        raise RuntimeError(bytes(problem.object).decode("utf-8", "replace")) from problem
     except Exception as problem:
         shift = len(EXPLAIN)
         raise type(problem)(POSITION.sub(lambda m: f"failed at position {max(1, int(m[1]) - shift)}", str(problem))) from problem

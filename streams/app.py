@@ -21,7 +21,7 @@ from streams.agents import chat, labels, lessons, logs, metrics, requests, token
 from streams.batching import BatchConsumer
 from streams.config import StreamConfig
 from streams.deliveries import Deliveries
-from streams.delivery import App, add_table, make_app, on_assigned, on_revoked
+from streams.delivery import App, add_table, make_app, on_assigned, on_revoked, on_stop
 from streams.emit import Emitter
 from streams.inference import Inference
 from streams.judging import Judging
@@ -30,7 +30,7 @@ from streams.learned import Learned, read
 from streams.reading import Reader
 from streams.sessions import Sessions
 from streams.side import Side
-from streams.teaching import Teaching, last_in_line
+from streams.teaching import Teaching
 from streams.tracing import Sampler, Tracer
 from streams.versions import Versions
 
@@ -111,9 +111,11 @@ def _learn(app: App, config: StreamConfig, services: Services) -> Versions | Non
         lambda partition, begin, end: read(config.kafka_bootstrap, topic, partition, begin, end),
         services.publisher.publish,
         lambda happened, partition: services.emitter.records(lessons.events_of(happened), partition),
-        ThreadPoolExecutor(1, thread_name_prefix="learner", initializer=last_in_line),
+        ThreadPoolExecutor(1, thread_name_prefix="learner"),
+        lambda: cast(BatchConsumer, app.consumer).streaming,
     )
     lessons.register(app, topic, teaching)
+    on_stop(app, learned.stop)
     for follow in (on_assigned, on_revoked):
         follow(app, lambda places: versions.moved([p for t, p in places if t == lines]))
         follow(app, lambda places: teaching.moved([p for t, p in places if t == topic]))

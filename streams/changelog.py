@@ -40,8 +40,21 @@ def rows(table: faust.Table, partition: int) -> Iterator[tuple[bytes, bytes]]:
             yield key, value
 
 
+def rows_under(table: faust.Table, partition: int, prefix: bytes) -> dict[bytes, bytes]:
+    """The rows whose keys begin with `prefix`, by the rest of their keys. Raises NotOursError."""
+    found: dict[bytes, bytes] = {}
+    for key, value in _database(table, partition).items(from_key=prefix):
+        if not key.startswith(prefix):
+            break
+        found[key[len(prefix) :]] = value
+    return found
+
+
 async def store(table: faust.Table, partition: int, new: Mapping[bytes, bytes | None]) -> None:
-    """Replace rows; None deletes one. Returns when changelog and RocksDB have them. Raises NotOursError, PublishError."""
+    """Replace rows; None deletes one. Neighbours whose keys are the same up to a NUL are written together or not at all.
+
+    Returns when changelog and RocksDB have them. Raises NotOursError, PublishError.
+    """
     if not new:
         return
     app = cast(Any, table.app)

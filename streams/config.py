@@ -1,7 +1,8 @@
 """Settings of one worker: names, defaults, units, meanings.
 
 Knows values only; schemas/settings.py fills them, streams/__main__.py passes the environment in. Settings of the model
-([buffer], [hierarchical_update], [state], [topics]) are models/config.py's, [learning] is models/learner.py's.
+([buffer], [hierarchical_update], [state], [topics]) are models/config.py's, [learning] is models/learner.py's, [metrics] is
+models/metric_settings.py's.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Literal
 
 from models.config import BufferSettings, CacheSettings, TopicSettings, UpdateSettings
 from models.learner import LearningSettings
+from models.metric_settings import MetricSettings
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class StreamConfig:
     hierarchical_update: UpdateSettings = field(default_factory=UpdateSettings)
     state: CacheSettings = field(default_factory=CacheSettings)
     topics: TopicSettings = field(default_factory=TopicSettings)
+    metrics: MetricSettings = field(default_factory=MetricSettings)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

@@ -48,7 +48,7 @@ from streams.watchdog import StuckError, Watchdog
 
 __all__ = [
     "App", "Batch", "Gather", "NotOursError", "Outgoing", "PublishError", "Record", "StuckError", "TopicsDifferError",
-    "add_table", "batch_agent", "decode_ahead", "gather", "load", "make_app", "on_assigned", "on_revoked", "publish", "rows", "run", "store",
+    "add_table", "batch_agent", "decode_ahead", "gather", "load", "make_app", "on_assigned", "on_revoked", "on_stop", "publish", "rows", "run", "store",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -193,6 +193,15 @@ def on_assigned(app: App, f: Callable[[set[tuple[str, int]]], None]) -> None:
         f({(tp.topic, tp.partition) for tp in args[0]})
 
     app.on_partitions_assigned.connect(cast(Any, assigned), weak=False)
+
+
+def on_stop(app: App, f: Callable[[], Awaitable[None]]) -> None:
+    """Call f when the app begins to stop."""
+
+    async def stopping(sender: Any, *args: Any, **_: Any) -> None:
+        await f()
+
+    app.on_before_shutdown.connect(cast(Any, stopping), weak=False)
 
 
 class _TopicCheck(Service):

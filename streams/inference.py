@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from models.learnable import Learnable, Lesson
-from models.steps import Answer, ItemResult, SessionModel, StepResult, Work
+from models.steps import Answer, ItemResult, RowModel, SessionModel, StepResult, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,25 @@ class Inference:
         """What the model would say of the session as it is, changing nothing."""
         return await self._run(lambda: self._models[modality].answer(work))
 
-    def pack(self, modality: str, state: Any) -> bytes:
-        return self._models[modality].pack(state)
+    def pack(self, modality: str, state: Any, stored: Any) -> tuple[bytes, Mapping[bytes, bytes]]:
+        """A state's bytes; where its model keeps rows, its head and the rows that changed since `stored`, the state written last."""
+        model = self._models[modality]
+        return (model.pack_head(state), model.pack_rows(state, stored)) if isinstance(model, RowModel) else (model.pack(state), {})
 
-    def unpack(self, modality: str, data: bytes) -> Any:
-        return self._models[modality].unpack(data) if data else None
+    def unpack(self, modality: str, data: bytes, rows: Mapping[bytes, bytes]) -> Any:
+        model = self._models[modality]
+        if not data:
+            return None
+        return model.unpack_rows(data, rows) if isinstance(model, RowModel) else model.unpack(data)
+
+    def keeps_rows(self, modality: str) -> bool:
+        """Whether sessions of this modality are more than one row."""
+        return isinstance(self._models[modality], RowModel)
+
+    def weight(self, modality: str, state: Any) -> int:
+        """How many sessions this one counts as, of those that are kept unpacked."""
+        model = self._models[modality]
+        return model.weight(state) if isinstance(model, RowModel) else 1
 
     def drop(self, modality: str, sessions: Sequence[str]) -> None:
         """Forget the caches of sessions that left this worker, after the step at work and before any later one."""

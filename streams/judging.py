@@ -72,6 +72,10 @@ class Judging:
                 done[i] = one if before is None else joined(before, one)
         return [Judged(d, names) for d, names in zip(done, versions, strict=True) if d is not None], total_ms
 
+    def is_at_hand(self, session: Session) -> bool:
+        """Whether the version that closes a session need not be fetched."""
+        return self.versions is None or self.versions.learned.is_at_hand(session.state.version)
+
     async def knowledge(self, session: Session) -> tuple[str, Any]:
         """Version and model for what no line causes: a closing, an answer."""
         if self.versions is None:

@@ -5,9 +5,10 @@ is stored before the batch is acked: a crash between two of them repeats work un
 Next: streams/session.py (accept), inference.py (step), pipeline.py (conclude), emit.py (publish), sessions.py (store)
 """
 
+import heapq
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -26,7 +27,7 @@ from streams.judging import Asked, Judged, Judging
 from streams.lessons import Said, records
 from streams.pipeline import Cause, Timing, answer_request, conclude, conclude_idle
 from streams.publisher import Outgoing, Publisher
-from streams.reading import Decoded, Reader
+from streams.reading import Decoded, Forward, Reader
 from streams.session import Accepted, Place, PositionError, Read, TimestampError, accept, is_replay
 from streams.sessions import MOST_IDLE, Session, Sessions, cache_name
 from streams.tracing import Times, Tracer, to_otlp
@@ -37,6 +38,8 @@ TEXT_STEP_RECORDS = 256
 """A step of the transformer takes no further batch once it has so many records: at some milliseconds each, more would make the first wait for the last."""
 SPANS_A_RECORD = 500
 """Of one OTLP request: thousands would outgrow a message."""
+FEW_VERSIONS = 4
+"""So many versions of a model are fetched at once to close silent sessions."""
 IDLE_TICK_S = 1.0
 """With nothing to read, how often to look for silent sessions."""
 
@@ -164,6 +167,10 @@ class Lane:
         idle = self.sessions.idle(now_ms, self._services.config.session_idle_s, unread)
         if behind or len(idle) >= MOST_IDLE:  # not all was seen: look again soon
             self._idle_due_ms = min(self._idle_due_ms, now_ms + IDLE_TICK_S * 1000)
+        far = list(dict.fromkeys(s.state.version for s in idle if not self._judging.is_at_hand(s)))[FEW_VERSIONS:]
+        if far:  # each must be fetched: their sessions follow soon
+            idle = [s for s in idle if s.state.version not in far]
+            self._idle_due_ms = min(self._idle_due_ms, now_ms + IDLE_TICK_S * 1000)
         if not idle:
             return
         known = [await self._judging.knowledge(s) for s in idle]
@@ -205,9 +212,9 @@ class Lane:
         """Sessions with something new, in order of their first record; and what goes out for records that are not theirs."""
         emitter, outgoing, version = self._services.emitter, list[Outgoing](), self._services.inference.version(self.modality)
         found: dict[str, Session] = {}
+        for forward in as_sent(decoded for _, decoded in step):
+            outgoing.append(emitter.raw(self.modality, forward.partition, forward.key, forward.value, forward.headers))
         for batch, decoded in step:
-            for forward in decoded.forwards:
-                outgoing.append(emitter.raw(self.modality, forward.partition, forward.key, forward.value, forward.headers))
             for failure, partition, record in decoded.failures:
                 outgoing += emitter.refused(failure, partition, tuple(record.headers or ()), version)
             for failure, partition in decoded.notices:
@@ -324,6 +331,11 @@ class Lane:
             services.export_spans(spans)
             parts = (spans[n : n + SPANS_A_RECORD] for n in range(0, len(spans), SPANS_A_RECORD))
             await services.publisher.publish([services.emitter.raw("traces", 0, None, to_otlp(part), []) for part in parts])
+
+
+def as_sent(batches: Iterable[Decoded]) -> Iterator[Forward]:
+    """What is to be forwarded, by Kafka's time: what one producer spread over partitions comes together again; of one it stays in its order."""
+    return heapq.merge(*(decoded.forwards for decoded in batches), key=lambda forward: forward.at_ms)
 
 
 def _tenant(session: Session) -> str:

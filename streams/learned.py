@@ -12,13 +12,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
-import zstandard
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
 from models.learnable import Learnable
+from models.model_version import from_bytes, to_bytes
 from schemas.errors import StrataError
 
 log = logging.getLogger(__name__)
@@ -44,7 +42,7 @@ class VersionRow(msgspec.Struct, array_like=True, frozen=True):
     tenant: str
     name: str
     weights: bytes
-    """safetensors, zstd."""
+    """See models/model_version.py."""
 
 
 def key_of(tenant: str, name: str) -> bytes:
@@ -53,14 +51,13 @@ def key_of(tenant: str, name: str) -> bytes:
 
 def pack(base: str, tenant: str, model: Learnable) -> bytes:
     """A version's row."""
-    weights = zstandard.compress(save_tensors({name: t.contiguous() for name, t in model.tensors().items()}), 1)
-    return msgspec.msgpack.encode(VersionRow(base, tenant, model.version, weights))
+    return msgspec.msgpack.encode(VersionRow(base, tenant, model.version, to_bytes(model)))
 
 
 def unpack(base: Learnable, data: bytes) -> Learnable:
     """The model of a row that began from `base`."""
     row = msgspec.msgpack.decode(data, type=VersionRow)
-    return base.with_tensors(load_tensors(zstandard.decompress(row.weights)), row.name)
+    return from_bytes(base, row.weights, row.name)
 
 
 class Learned:
@@ -92,6 +89,10 @@ class Learned:
     def newest(self, tenant: str) -> str:
         """Name of the tenant's newest version; empty where nothing was learned."""
         return self._newest.get(tenant, "")
+
+    def is_at_hand(self, name: str) -> bool:
+        """Whether a version, or the newest in place of one that is gone, can be had without reading the table."""
+        return name not in self._known or name in self._models or name in self._newest.values()
 
     async def has_by_now(self, name: str) -> bool:
         """Whether a version is kept; the shipped one always is. Waits for one that may be on its way from another worker."""

@@ -10,8 +10,18 @@ from dataclasses import dataclass
 
 import msgspec
 
-from models.steps import Answer, Boundary, ItemResult, LevelState, StepResult
-from schemas.events import BoundaryFound, Event, InputRead, PerformanceMeasured, PredictionMade, StateSampled, event_id, trace_id_of
+from models.steps import Answer, Boundary, ItemResult, LevelState, Notice, StepResult
+from schemas.events import (
+    BoundaryFound,
+    Event,
+    InputRead,
+    PerformanceMeasured,
+    PredictionMade,
+    StateSampled,
+    StepFailed,
+    event_id,
+    trace_id_of,
+)
 from streams.config import StreamConfig
 from streams.sampling import is_sampled
 from streams.session import Accepted, OpenAnswer, Place, SessionState
@@ -139,6 +149,8 @@ def _findings(
             events.append(_boundary(cause, finding, common))
         elif isinstance(finding, LevelState):
             events.append(_level_state(cause, finding, number, timing, common))
+        elif isinstance(finding, Notice):
+            events.append(_notice(cause, found.position, finding, number, common))
         elif (event := _answer(cause, finding, answers, buffer_state, timing, config, common)) is not None:
             events.append(event)
     return events
@@ -150,17 +162,20 @@ def _answer(
     """A revision of an answer; None where it is held back. `answers` counts the revisions, in place."""
     level = answer.output.get("level", "")
     slot = f"{answer.task}/{level}" if level else answer.task
+    if not answer.is_final and not (config.prediction.emit_partial and config.prediction.mode == "continuous"):
+        return None
     open_answer = answers.get(slot)
     revision = open_answer.revision if open_answer and open_answer.start == answer.span_start else 0
     if not answer.is_final and answer.confidence is not None and answer.confidence < config.prediction.confidence_threshold:
         return None
     # a whole session's answer is named by its end too: a session that goes on after its end is closed again, with a longer span
-    end = answer.span_end if level else ""
+    named = (open_answer.named if open_answer and open_answer.named >= 0 else answer.span_end) if level else -1
+    end = named if level else ""
     prediction_id = event_id("prediction", cause.modality, cause.session_id, answer.task, level, answer.span_start, end)
     if answer.is_final:
         answers.pop(slot, None)
     else:
-        answers[slot] = OpenAnswer(answer.span_start, revision + 1)
+        answers[slot] = OpenAnswer(answer.span_start, revision + 1, named)
     if not is_sampled(config.sampling.predictions, prediction_id):
         return None
     return _prediction(cause, answer, prediction_id, revision, "final" if answer.is_final else "partial", buffer_state, timing, common)
@@ -211,6 +226,20 @@ def _level_state(cause: Cause, found: LevelState, number: int, timing: Timing, c
         representation=found.representation,
         attention_weights=found.attention_weights,
         cache_size_mb=timing.cache_mb,
+        **common,
+    )
+
+
+def _notice(cause: Cause, position: int, found: Notice, number: int, common: dict) -> StepFailed:
+    identity = (cause.modality, cause.session_id, position, found.kind, number)
+    return StepFailed(
+        event_id=event_id("failures", *identity),
+        failure_id=event_id("failure", *identity),
+        failure_type=found.kind,
+        exception=found.text,
+        context=encode_json({"stage": "step", "position": position}).decode(),
+        recovery_action="accept",
+        recovery_success=True,
         **common,
     )
 

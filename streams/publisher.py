@@ -5,6 +5,7 @@ Next: streams/changelog.py
 """
 
 import asyncio
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -21,9 +22,15 @@ MAX_BATCH_BYTES = 900_000
 PATIENCE_S = 90.0
 """How long a batch may wait for a broker that is away."""
 
+MAX_TOGETHER_BYTES = 15 << 20
+"""Of rows that must arrive together; below the changelogs' max.message.bytes. No session has so many, but a broker that refuses stops us."""
+RECORD_BYTES = 40
+"""Of a record in a batch beside key and value, at most."""
+
 METADATA_S = 5.0
 """How long to wait for a topic to be known."""
 
+Row = tuple[bytes, bytes | None]
 NO_HEADERS: list[tuple[str, bytes]] = []
 
 
@@ -83,11 +90,14 @@ class Publisher(Service):
             batches.add(topic, partition, key, value, headers, timestamp_ms)
         await batches.send()
 
-    async def write_changelog(self, topic: str, partition: int, rows: Iterable[tuple[bytes, bytes | None]]) -> int:
-        """Publish rows of one partition; None is a tombstone. Returns the offset of the last one. Raises PublishError."""
+    async def write_changelog(self, topic: str, partition: int, rows: Iterable[Row]) -> int:
+        """Publish rows of one partition; None is a tombstone. Returns the offset of the last one. Raises PublishError.
+
+        Neighbours whose keys are the same up to a NUL are one session's: they go into one batch, which Kafka takes whole or not at all.
+        """
         batches = _Batches(self._running())
-        for key, value in rows:
-            batches.add(topic, partition, key, value, [], None)
+        for _, together in itertools.groupby(rows, key=lambda row: row[0].partition(b"\0")[0]):
+            batches.add_together(topic, partition, list(together))
         return await batches.send()
 
     async def partition_of(self, topic: str, key: bytes | None) -> int:
@@ -135,6 +145,19 @@ class _Batches:
             self._full.append((place, builder))
             builder = self._open[place] = self._producer.create_batch()
             builder.append(key=key, value=value, timestamp=timestamp_ms, headers=headers)
+
+    def add_together(self, topic: str, partition: int, rows: list[Row]) -> None:
+        """Rows that must arrive together: what recovers a session may not find half of them."""
+        if len(rows) > 1:
+            size, place = sum(len(key) + len(value or b"") + RECORD_BYTES for key, value in rows), (topic, partition)
+            builder = self._open.get(place)
+            if builder is not None and builder.size() + size > MAX_BATCH_BYTES:
+                self._full.append((place, builder))
+                del self._open[place]
+            if MAX_BATCH_BYTES < size <= MAX_TOGETHER_BYTES:
+                self._open[place] = BatchBuilder(size, 0)
+        for key, value in rows:
+            self.add(topic, partition, key, value, [], None)
 
     async def send(self) -> int:
         """Hand all to the producer, then wait. Returns the last offset of the last batch, -1 when there was nothing."""

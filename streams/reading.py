@@ -39,6 +39,8 @@ class Forward:
     key: bytes
     value: bytes
     headers: list[Header]
+    at_ms: int = 0
+    """Kafka's time of the record it was, or was part of."""
 
 
 @dataclass(slots=True)
@@ -104,7 +106,9 @@ class Reader:
         if home != batch.partition or key != home_key:
             home_of = Origin(batch.partition, record.offset, record.timestamp)
             own = [h for h in headers if h[0] != origins.NAME]
-            decoded.forwards.append(Forward(home, home_key, value or b"", [*own, origins.write(origins.read(headers) or home_of)]))
+            decoded.forwards.append(
+                Forward(home, home_key, value or b"", [*own, origins.write(origins.read(headers) or home_of)], record.timestamp)
+            )
             return
         source = origins.read(headers) if headers else None
         place = _place(batch, record, source)
@@ -136,7 +140,9 @@ class Reader:
                     "send smaller batches, or fewer attributes with each resource"
                 )
             origin = origins.write(Origin(batch.partition, record.offset, record.timestamp, index))
-            forwards.append(Forward(self.partition_of(event.session_id), event.session_id.encode(), value, [*own, origin, *more]))
+            forwards.append(
+                Forward(self.partition_of(event.session_id), event.session_id.encode(), value, [*own, origin, *more], record.timestamp)
+            )
         decoded.forwards += forwards
         if skipped:
             reason = otlp_points.skipped([s.name for s in skipped])

@@ -42,6 +42,8 @@ class OpenAnswer(msgspec.Struct, frozen=True, array_like=True):
 
     start: int
     revision: int
+    named: int = -1
+    """Of a whole session: its end when the answer was first given, which names all its revisions."""
 
 
 class SessionState(msgspec.Struct, frozen=True):
@@ -188,7 +190,7 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
         answers=state.answers,
         source_partition=place.partition,
         source_offset=place.offset,
-        tenant=contents.metadata.get("tenant", "")[:MAX_TENANT_CHARS] if first else state.tenant,
+        tenant=_tenant(contents.metadata.get("tenant", "")) if first else state.tenant,
         version=state.version,
     )
     return new, Accepted(item, contents.shown, contents.metadata, tuple(notices) if notices else (), performance_due)
@@ -197,6 +199,11 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
 def is_idle(state: SessionState, now_ms: float, idle_s: float) -> bool:
     """Whether an open session has been silent for `idle_s` by the wall clock."""
     return state.is_open and now_ms - state.arrived_ms > idle_s * 1000
+
+
+def _tenant(name: str) -> str:
+    """As it can be a key: no NUL, nothing that UTF-8 cannot write."""
+    return name[:MAX_TENANT_CHARS].replace("\0", " ").encode("utf-8", "replace").decode()
 
 
 def _is_due(moment: int, due_us: int, period_us: int) -> bool:

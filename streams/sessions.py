@@ -1,11 +1,13 @@
 """The sessions of one modality on this worker: rows of its table, and the hot ones unpacked.
 
 Knows which sessions are here, hot or stored, and when each was last heard; leaves the table's bytes on disk to changelog.py and what a
-record changes to session.py. A row holds what cannot be computed again; what can is dropped with its partition.
+record changes to session.py. A row holds what cannot be computed again; what can is dropped with its partition. A session whose model keeps
+rows (models.steps.RowModel) has further ones under its id and a NUL, written when they changed.
 """
 
 import asyncio
-from collections import OrderedDict, defaultdict
+import itertools
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,8 @@ from streams.inference import Inference
 from streams.session import SessionState, is_idle
 
 ROW_VERSION = 1
+SUB_KEY = b"\0"
+"""Between a session's id, which has none, and the names of further rows of it."""
 MOST_IDLE = 500
 """Sessions closed at once: more would hold up a step, and a rebalance."""
 
@@ -50,13 +54,21 @@ _encode_row, _decode_row = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Dec
 class Sessions:
     """Sessions of one modality. Its lock is held from load to keep: nobody else changes a session meanwhile."""
 
-    def __init__(self, modality: str, table: faust.Table, inference: Inference, max_hot: int = 20_000):
+    def __init__(self, modality: str, table: faust.Table, inference: Inference, max_hot: int = 20_000, max_weight: int = 100_000):
+        """`max_weight`: of hot sessions together; each weighs one, or as its model says."""
         self.lock = asyncio.Lock()
         self._modality = modality
         self._table = table
         self._inference = inference
         self._max_hot = max_hot
+        self._max_weight = max_weight
         self._hot: OrderedDict[str, Session] = OrderedDict()
+        self._stored: dict[str, Any] = {}
+        """Of hot sessions whose model keeps rows: the model's state as it is in the table."""
+        self._weights: dict[str, int] = {}
+        self._weight = 0
+        self._on_their_way: Counter[str] = Counter()
+        """Hot sessions that were changed and are not stored yet: their rows are old."""
         self._open: defaultdict[int, dict[str, float]] = defaultdict(dict)  # partition -> open session -> when it was last heard, ms
         self._unknown: set[int] = set()
 
@@ -70,8 +82,10 @@ class Sessions:
             session = self._hot.get(session_id)
             if session is None:
                 data = rows.get(session_id.encode())
-                state, model_state = self._unpack(session_id, data) if data else (SessionState(), None)
+                state, model_state = self._unpack(session_id, partition, data) if data else (SessionState(), None)
                 session = Session(session_id, partition, state, model_state)
+                if model_state is not None and self._inference.keeps_rows(self._modality):
+                    self._stored[session_id] = model_state
             else:
                 self._hot.move_to_end(session_id)
             found[session_id] = session
@@ -82,6 +96,7 @@ class Sessions:
         for session in changed:
             self._hot[session.id] = session
             self._hot.move_to_end(session.id)
+            self._on_their_way[session.id] += 1
             self._note(session.id, session.partition, session.state, now_ms)
 
     async def store(self, changed: Iterable[Session]) -> None:
@@ -89,11 +104,21 @@ class Sessions:
         by_partition: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
         changed = list(changed)
         for session in changed:
-            row = Row(ROW_VERSION, session.state, self._inference.pack(self._modality, session.model_state))
-            by_partition[session.partition][session.id.encode()] = _encode_row(row)
-        await asyncio.gather(*(changelog.store(self._table, partition, rows) for partition, rows in by_partition.items()))
-        while len(self._hot) > self._max_hot:  # the oldest: not those that are on their way, a step has fewer
-            self._hot.popitem(last=False)
+            model, rows = self._inference.pack(self._modality, session.model_state, self._stored.get(session.id))
+            key, mine = session.id.encode(), by_partition[session.partition]
+            for name, data in rows.items():
+                mine[key + SUB_KEY + name] = data
+            mine[key] = _encode_row(Row(ROW_VERSION, session.state, model))
+        try:
+            await asyncio.gather(*(changelog.store(self._table, partition, rows) for partition, rows in by_partition.items()))
+        finally:
+            self._on_their_way -= Counter(session.id for session in changed)  # drops what comes to nothing
+        for session in changed:
+            if session.id in self._hot:
+                self._weigh(session.id, self._inference.weight(self._modality, session.model_state))
+                if self._inference.keeps_rows(self._modality):
+                    self._stored[session.id] = session.model_state
+        self._let_go()
 
     def assigned(self, partitions: Iterable[int]) -> None:
         """Partitions came: which of their sessions are open is learnt once their rows are recovered."""
@@ -104,7 +129,7 @@ class Sessions:
         gone = set(partitions)
         names = [i for i, s in self._hot.items() if s.partition in gone]
         for session_id in names:
-            del self._hot[session_id]
+            self._forget(session_id)
         for partition in gone:
             self._open.pop(partition, None)
         self._unknown -= gone
@@ -117,6 +142,8 @@ class Sessions:
         """
         for partition in self._unknown:
             for key, data in changelog.rows(self._table, partition):
+                if SUB_KEY in key:
+                    continue
                 if (session_id := key.decode()) not in self._hot:  # a hot session's row may still be on its way
                     self._note(session_id, partition, _decode_row(data).state)
         self._unknown.clear()
@@ -135,11 +162,32 @@ class Sessions:
         else:
             self._open[partition].pop(session_id, None)
 
-    def _unpack(self, session_id: str, data: bytes) -> tuple[SessionState, Any]:
+    def _let_go(self) -> None:
+        """Forget the hot sessions that were met longest ago, where there are too many; those on their way to the table are needed."""
+        for session_id in list(itertools.islice(self._hot, MOST_IDLE)):
+            if len(self._hot) <= self._max_hot and self._weight <= self._max_weight:
+                break
+            if session_id not in self._on_their_way:
+                self._forget(session_id)
+        if len(self._stored) > len(self._hot) + MOST_IDLE:  # loaded for an answer, and never changed
+            self._stored = {i: state for i, state in self._stored.items() if i in self._hot}
+
+    def _forget(self, session_id: str) -> None:
+        del self._hot[session_id]
+        self._stored.pop(session_id, None)
+        self._weight -= self._weights.pop(session_id, 0)
+
+    def _weigh(self, session_id: str, weight: int) -> None:
+        self._weight += weight - self._weights.get(session_id, 0)
+        self._weights[session_id] = weight
+
+    def _unpack(self, session_id: str, partition: int, data: bytes) -> tuple[SessionState, Any]:
         row = _decode_row(data)
         if row.version != ROW_VERSION:
             raise UnknownRowError(f"session {session_id}: row version {row.version}, this worker knows {ROW_VERSION}; run the newer worker")
-        return row.state, self._inference.unpack(self._modality, row.model)
+        has_rows = row.model and self._inference.keeps_rows(self._modality)
+        parts = changelog.rows_under(self._table, partition, session_id.encode() + SUB_KEY) if has_rows else {}
+        return row.state, self._inference.unpack(self._modality, row.model, parts)
 
 
 def cache_name(modality: str, session_id: str) -> str:

@@ -2,15 +2,14 @@
 
 The order is that of the lanes: publish what happened, store the version with its learner, ack. A version is in the changelog, acknowledged,
 before any lane can take it up. A learner's row says which lesson it was made of last; after a crash the lessons since are read
-again from their topic. Updates run in a thread of their own at the lowest priority; while one runs, lessons wait in Kafka.
+again from their topic. Updates run in a thread of their own, for cpu_share of the time; while one runs, lessons wait in Kafka. The thread
+has no lower priority than the others: preempted with the interpreter's lock in its hand, it would hold up the event loop.
 Knows rows, time and threads; leaves what is learned to models/learner.py and what judges to versions.py.
 Next: streams/learned.py
 """
 
 import asyncio
 import logging
-import os
-import threading
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -20,13 +19,14 @@ from typing import Any
 
 import faust
 import msgspec
+import zstandard
 
 from models.learnable import Learnable
 from models.learner import Drift, Heard, Learner, LearningSettings, Update
-from models.update_guard import name_of
+from models.model_version import name_of
 from streams import changelog
 from streams.batching import Batch
-from streams.learned import Learned, VersionGoneError, key_of, pack
+from streams.learned import Learned, key_of, pack, unpack
 from streams.lessons import LessonsRecord, decode
 from streams.publisher import Outgoing
 
@@ -50,6 +50,7 @@ class LearnerRow(msgspec.Struct, array_like=True, frozen=True):
     kept: list[tuple[str, int]]
     """Older versions and when each was succeeded, seconds."""
     learner: bytes
+    """zstd."""
 
 
 @dataclass
@@ -78,6 +79,7 @@ class Happened:
     cause: LessonsRecord | None
     event_us: int
     took_ms: float = 0.0
+    cpu_ms: float = 0.0
 
 
 class Teaching:
@@ -92,13 +94,16 @@ class Teaching:
         publish: Callable[[Iterable[Outgoing]], Any],
         tell: Callable[[Happened, int], list[Outgoing]],
         executor: Executor,
+        goes_on: Callable[[], bool] = lambda: True,
     ):
-        """lessons(partition, begin, end): records of the lessons topic, as polled. tell(what, partition): the records of the events."""
+        """goes_on(): whether steps may go on; not while partitions move. lessons(partition, begin, end): records of the lessons topic, as polled. tell(what, partition): the records of the events."""
         self._settings, self._learned, self._table = settings, learned, table
         self._lessons, self._publish, self._tell, self._executor = lessons, publish, tell, executor
+        self._goes_on = goes_on
         self._students: OrderedDict[str, _Student] = OrderedDict()
         self._tenants: defaultdict[int, set[str]] = defaultdict(set)
         self._free_at = 0.0
+        self._cpu_s = 0.0
 
     def moved(self, partitions: Iterable[int]) -> None:
         """Partitions came or went: their learners are read anew."""
@@ -113,6 +118,8 @@ class Teaching:
         await self._learned.ready()
         for batch in step:
             for record in batch.records:
+                if not self._goes_on():  # a rebalance waits for this step; the rest comes again
+                    return
                 await self._take(batch.partition, record.offset, record.value)
             batch.ack()  # what a learner's row does not know yet is read again from the topic
         for student in list(self._students.values()):
@@ -143,18 +150,11 @@ class Teaching:
 
     async def _update(self, student: _Student) -> None:
         """Make a version, tell of it, store it: from then on lanes take it up."""
-        learner, began, base = student.learner, time.monotonic(), self._learned.base
-        made, cpu_s = await self._run(lambda: _made(learner, student.current, student.previous, base.version))
-        took_s = time.monotonic() - began
-        self._free_at = time.monotonic() + (0.0 if learner.is_full else cpu_s / self._settings.cpu_share - took_s)
-        rows: dict[bytes, bytes | None] = {}
-        if made.action != "refused":
-            rows |= _forgotten(student, made.model.version)
-            student.previous = student.current if made.action == "taught" else None
-            student.current = made.model
-            rows[key_of(learner.tenant, made.model.version)] = await self._run(lambda: pack(base.version, learner.tenant, made.model))
-        rows[PREFIX + learner.tenant.encode("utf-8", "replace")] = await self._run(lambda: _row(student, base.version))
-        happened = Happened(learner.tenant, made, student.current.version, student.cause, learner.clock_us, took_s * 1000)
+        learner, began, base, cpu_s = student.learner, time.monotonic(), self._learned.base, self._cpu_s
+        made, rows = await self._run(lambda: _update(student, base.version))
+        cpu_s, took_s = self._cpu_s - cpu_s, time.monotonic() - began
+        self._free_at = began if learner.is_full else began + cpu_s / self._settings.cpu_share
+        happened = Happened(learner.tenant, made, student.current.version, student.cause, learner.clock_us, took_s * 1000, cpu_s * 1000)
         await self._publish(self._tell(happened, student.partition))
         await changelog.store(self._table, student.partition, rows)
 
@@ -173,7 +173,7 @@ class Teaching:
                 return None
             tenants.add(tenant)
             if data:
-                student = await self._restored(partition, tenant, data)
+                student = self._restored(partition, tenant, data)
                 await self._catch_up(student, offset)
             else:  # a row at once: what comes from here on is found again
                 student = _Student(partition, Learner(tenant, self._settings), self._learned.base, None, offset)
@@ -184,21 +184,25 @@ class Teaching:
         self._students.move_to_end(tenant)
         return student
 
-    async def _restored(self, partition: int, tenant: str, data: bytes) -> _Student:
+    def _restored(self, partition: int, tenant: str, data: bytes) -> _Student:
         row = msgspec.msgpack.decode(data, type=LearnerRow)
-        learner: Learner[Any] = Learner.unpack(tenant, self._settings, row.learner)
+        learner: Learner[Any] = Learner.unpack(tenant, self._settings, zstandard.decompress(row.learner))
         student = _Student(partition, learner, self._learned.base, None, row.next_offset, kept=list(row.kept))
         if row.base != self._learned.base.version:
             learner.begin_again()  # another release's weights: what the buffer holds is learned by the new one
             student.kept = []
             return student
-        try:
-            student.current = await self._learned.model(tenant, row.current) if row.current != row.base else self._learned.base
-            if row.previous:
-                student.previous = await self._learned.model(tenant, row.previous) if row.previous != row.base else self._learned.base
-        except VersionGoneError as problem:
-            log.warning("%s", problem)
+        student.current = self._version(student, row.current) or self._learned.base
+        student.previous = self._version(student, row.previous) if row.previous else None
         return student
+
+    def _version(self, student: _Student, name: str) -> Learnable | None:
+        """A version of a tenant's, from the table: under the same partition as its learner."""
+        if name == self._learned.base.version:
+            return self._learned.base
+        key = key_of(student.learner.tenant, name)
+        data = changelog.load(self._table, student.partition, [key]).get(key)
+        return unpack(self._learned.base, data) if data else None
 
     async def _catch_up(self, student: _Student, offset: int) -> None:
         """The lessons after the row and before this one, which were acked and are in no row."""
@@ -216,18 +220,33 @@ class Teaching:
                     continue
 
     async def _run(self, call: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        """In the learners' thread; its time counts for cpu_share."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: self._counted(call))
+
+    def _counted(self, call: Callable[[], Any]) -> Any:
+        started = time.thread_time()
+        try:
+            return call()
+        finally:
+            self._cpu_s += time.thread_time() - started
 
 
-def _made(learner: Learner[Any], current: Learnable, previous: Learnable | None, base: str) -> tuple[Update[Any], float]:
-    """The update, its version named, and the seconds of CPU it took."""
-    started = time.thread_time()
-    made = learner.update(current, previous)
+def _update(student: _Student, base: str) -> tuple[Update[Any], dict[bytes, bytes | None]]:
+    """Let the learner make its next version, name it, and give the rows to store. Changes `student`."""
+    learner = student.learner
+    made = learner.update(student.current, student.previous)
     if made.action == "taught" or (made.action == "rolled_back" and made.model.version == base):
         name = name_of(base, f"{learner.tenant}.{learner.updates}", made.model)
         subject = name if made.action == "taught" else made.subject
         made = replace(made, model=made.model.with_tensors(made.model.tensors(), name), subject=subject)
-    return made, time.thread_time() - started
+    rows: dict[bytes, bytes | None] = {}
+    if made.action != "refused":
+        rows |= _forgotten(student, made.model.version)
+        student.previous = student.current if made.action == "taught" else None
+        student.current = made.model
+        rows[key_of(learner.tenant, made.model.version)] = pack(base, learner.tenant, made.model)
+    rows[PREFIX + learner.tenant.encode("utf-8", "replace")] = _row(student, base)
+    return made, rows
 
 
 def _forgotten(student: _Student, successor: str) -> dict[bytes, bytes | None]:
@@ -244,13 +263,7 @@ def _forgotten(student: _Student, successor: str) -> dict[bytes, bytes | None]:
 def _row(student: _Student, base: str) -> bytes:
     previous = student.previous.version if student.previous is not None else ""
     return msgspec.msgpack.encode(
-        LearnerRow(base, student.current.version, previous, student.next_offset, student.kept, student.learner.pack())
+        LearnerRow(
+            base, student.current.version, previous, student.next_offset, student.kept, zstandard.compress(student.learner.pack(), 1)
+        )
     )
-
-
-def last_in_line() -> None:
-    """Give the calling thread the lowest priority, where the system has one per thread."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-    except OSError:
-        pass

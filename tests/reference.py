@@ -17,6 +17,7 @@ from schemas.codec import schema_text
 from schemas.settings import variable
 from schemas.topics import TOPICS
 from sinks.config import EvaluateConfig, SinkConfig
+from sinks.console.config import ConsoleConfig
 from streams.config import StreamConfig
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -92,7 +93,7 @@ def settings() -> str:
         "Made by `python -m tests.reference`.",
     ]
     seen: dict[str, tuple[str, str, str, str]] = {}
-    for cls in (StreamConfig, SinkConfig, EvaluateConfig, DeployConfig):
+    for cls in (StreamConfig, SinkConfig, EvaluateConfig, DeployConfig, ConsoleConfig):
         for row in rows(cls):
             if row[1] not in seen or not seen[row[1]][3]:
                 seen[row[1]] = row

@@ -64,6 +64,7 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
         "STRATA_DATA_DIR": str(tmp_path / "data"),
         "STRATA_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}",
         "STRATA_CLICKHOUSE_HTTP_PORT": str(free_port()),
+        "STRATA_CONSOLE_PORT": str(free_port()),
     }
     try:
         for line in lines:

@@ -1,4 +1,4 @@
-"""Latency of a running worker: Kafka's append of a token to Kafka's append of what it decided, joined by the token's place.
+"""Latency of a running worker: Kafka's append of a record to Kafka's append of what it decided, joined by the record's place.
 
 Knows what is sent and how it is joined; leaves stacks to deploy/bench.py. Both times are the broker's, in whole milliseconds.
 """
@@ -43,13 +43,15 @@ class Spread:
 class Latency:
     """What was measured."""
 
+    topic: str
+    """tokens, chat, logs or metrics."""
     rate: float
-    """Tokens per second, all sessions together."""
+    """Records per second, all sessions together."""
     seconds: float
     sessions: int
-    tokens: int
+    records: int
     decided: int
-    """Tokens that made a prediction."""
+    """Records that made a prediction."""
     by_kind: Mapping[str, Spread]
     """predictions and input-stream."""
     stages: Mapping[str, Spread]
@@ -58,20 +60,20 @@ class Latency:
     """CPU seconds per second of each process of the stack, where it runs here."""
 
 
-async def measure(bootstrap: str, prefix: str, rate: float, seconds: float, pids: Mapping[str, int]) -> Latency:
-    """Play pieces of real text into `tokens` and wait until the worker is through. Raises BenchError when it is not in time.
+async def measure(bootstrap: str, prefix: str, topic: str, rate: float, seconds: float, pids: Mapping[str, int]) -> Latency:
+    """Play real streams into `topic` and wait until the worker is through. Raises BenchError when it is not in time.
 
     pids: the stack's processes on this machine, by name.
     """
-    source = prefix + "tokens"
+    source = prefix + topic
     async with Desk(bootstrap) as desk:
         outputs, measured = (prefix + "predictions", prefix + "input-stream"), prefix + "performance"
         # 1. warm up: a worker's first steps are not what it does all day
-        await _play(_plays(rate, WARM_UP_S), bootstrap, prefix, rate)
+        await _play(_plays(topic, rate, WARM_UP_S), bootstrap, prefix, rate)
         await _settled(desk, app_id(prefix), source)
         # 2. play
-        starts = {topic: await desk.ends(topic) for topic in (source, *outputs, measured)}
-        plays = _plays(rate, seconds)
+        starts = {name: await desk.ends(name) for name in (source, *outputs, measured)}
+        plays = _plays(topic, rate, seconds)
         names = {p.session_id for p in plays}
         cpu, begun = _cpu(pids), time.monotonic()
         sent = await _play(plays, bootstrap, prefix, rate)
@@ -85,9 +87,9 @@ async def measure(bootstrap: str, prefix: str, rate: float, seconds: float, pids
             if record.key.decode() in names:
                 appended[record.partition, record.offset] = record.timestamp
         delays, decided, codec = dict[str, list[float]](), set[tuple[int, int]](), Codec()
-        for topic, name in zip(outputs, ("predictions", "input_stream"), strict=True):
-            kind = topic.removeprefix(prefix)
-            for record in await desk.read(topic, starts[topic]):
+        for output, name in zip(outputs, ("predictions", "input_stream"), strict=True):
+            kind = output.removeprefix(prefix)
+            for record in await desk.read(output, starts[output]):
                 event = codec.decode_dict(name, record.value)
                 place = (event["kafka_partition"], event["kafka_offset"])
                 if event["session_id"] in names and place in appended:
@@ -100,6 +102,7 @@ async def measure(bootstrap: str, prefix: str, rate: float, seconds: float, pids
             if event["session_id"] in names and event["unit"] == "ms":
                 stages.setdefault(event["metric_name"], []).append(event["metric_value"])
     return Latency(
+        topic,
         rate,
         seconds,
         SESSIONS,
@@ -140,9 +143,9 @@ async def _play(plays: Sequence[Play], bootstrap: str, prefix: str, rate: float)
         await producer.stop()
 
 
-def _plays(rate: float, seconds: float) -> list[Play]:
-    """SESSIONS sessions of real text that take turns and all end with the time."""
-    samples, run_id = load_samples(modalities=("tokens",)), uuid.uuid4().hex[:6]
+def _plays(topic: str, rate: float, seconds: float) -> list[Play]:
+    """SESSIONS real sessions that take turns and all end with the time."""
+    samples, run_id = load_samples(modalities=(topic,)), uuid.uuid4().hex[:6]
     length = max(1, round(rate * seconds / SESSIONS))
     return [Play(f"latency-{run_id}-{i:02d}", _cut(samples[i % len(samples)], i * 37, length), start_s=i / rate) for i in range(SESSIONS)]
 
@@ -158,5 +161,5 @@ async def _settled(desk: Desk, group: str, source: str) -> None:
     deadline = time.monotonic() + SETTLE_S
     while (done := await desk.committed(group, source)) < (end := await desk.end(source)):
         if time.monotonic() > deadline:
-            raise BenchError(f"the worker has committed {done} of {end} tokens {SETTLE_S:.0f} s after the last; look at `strata status`")
+            raise BenchError(f"the worker has committed {done} of {end} records {SETTLE_S:.0f} s after the last; look at `strata status`")
         await asyncio.sleep(0.2)

@@ -14,6 +14,7 @@ from deploy.local import kafka_server, ports, probe, state
 from deploy.local.kafka_server import Broker
 
 HOST = "127.0.0.1"
+EVERY_ADDRESS = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Addresses:
     clickhouse_dsn: str
     clickhouse_http_port: int
     """0 when a ClickHouse server is used."""
+    console_port: int = 0
 
     @property
     def clickhouse_url(self) -> str:
@@ -71,7 +73,11 @@ def settle(config: DeployConfig, kafka_named: bool) -> Addresses:
         if config.free_ports or http_port == 0:
             http_port = ports.free_port({kafka_port})
         ports.require_free(http_port, "ClickHouse HTTP interface", "--clickhouse-http-port")
-    return Addresses(bootstrap, mode == "embedded", config.clickhouse_dsn, http_port)
+    console_port = config.console_port
+    if config.free_ports or console_port == 0:
+        console_port = ports.free_port({kafka_port, http_port})
+    ports.require_free(console_port, "console", "--console-port", config.console_host)
+    return Addresses(bootstrap, mode == "embedded", config.clickhouse_dsn, http_port, console_port)
 
 
 def broker_plan(broker: Broker, aot_cache: Path | None, logs: Path) -> Plan:
@@ -119,6 +125,21 @@ def sink_plan(config: DeployConfig, addresses: Addresses, environ: Mapping[str, 
         is_ready=is_ready,
         patience_s=120.0,
         environ={**environ, **settings(config, addresses), "STRATA_READY_FILE": str(ready)},
+    )
+
+
+def console_plan(config: DeployConfig, addresses: Addresses, environ: Mapping[str, str]) -> Plan:
+    """The web page, `python -m sinks.console`. It is asked on its own address, or on loopback where it listens on every one."""
+    port = addresses.console_port
+    host = HOST if config.console_host in EVERY_ADDRESS else config.console_host
+    return Plan(
+        name="console",
+        command=(sys.executable, "-m", "sinks.console"),
+        log=config.data_dir / "logs" / "console.log",
+        address=f"http://{host}:{port}",
+        is_ready=lambda pid: probe.http_says_ok(host, port, "/healthz"),
+        patience_s=60.0,
+        environ={**environ, **settings(config, addresses), "STRATA_CONSOLE_HOST": config.console_host, "STRATA_CONSOLE_PORT": str(port)},
     )
 
 

@@ -63,10 +63,10 @@ async def _kafka_nodes(bootstrap: str) -> int | None:
         await client.close()
 
 
-def http_says_ok(host: str, port: int) -> bool:
-    """Does ClickHouse's ping answer `Ok.`?"""
+def http_says_ok(host: str, port: int, path: str = "/") -> bool:
+    """Does a server answer `Ok.`: ClickHouse on `/`, the console on `/healthz`?"""
     try:
-        with urllib.request.urlopen(f"http://{host}:{port}/", timeout=ASK_TIMEOUT_S) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=ASK_TIMEOUT_S) as answer:
             return answer.read(16).strip() == b"Ok."
     except (urllib.error.URLError, OSError, ValueError):
         return False

@@ -1,6 +1,6 @@
-"""One local stack from its start to its end: broker, topics, worker(s), sink.
+"""One local stack from its start to its end: broker, topics, worker(s), sink, console.
 
-Knows the order: the lock of the data folder, ports, broker, topics, then worker and sink together; leaves processes to supervisor.py.
+Knows the order: the lock of the data folder, ports, broker, topics, then worker, sink and console together; leaves processes to supervisor.py.
 Next: deploy/local/background.py
 """
 
@@ -69,7 +69,7 @@ class Stack:
         # 4. the parts, together
         environ = self._setup.environ
         parts = [plan.worker_plan(i, config, addresses, environ) for i in range(config.workers)]
-        parts.append(plan.sink_plan(config, addresses, environ))
+        parts += [plan.sink_plan(config, addresses, environ), plan.console_plan(config, addresses, environ)]
         self._say("starting " + ", ".join(p.name for p in parts))
         stage = self._supervisor.add_stage(parts)
         self._supervisor.await_ready(stage, self._pause)

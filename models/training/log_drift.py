@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 from models.drift import AlwaysFires, NeverFires
-from models.latent_model import LatentModel
 from models.learner import LearningSettings
 from models.training.log_streams import SYSTEMS, Play, loghub, longer
 
@@ -59,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 def fired(a: argparse.Namespace, first, second, seed: int) -> dict[str, list[int]]:  # type: ignore[no-untyped-def]
     """Lines at which each detector fires, over the whole stream."""
     settings = LearningSettings(warm_up_lines=10**9, drift_threshold=a.threshold, drift_delta=a.delta)
-    tenant = Play(LatentModel.new(), settings)
+    tenant = Play(settings)
     alarms: dict[str, list[int]] = {d: [] for d in DETECTORS}
     trivial: dict[str, NeverFires | AlwaysFires] = {"never": NeverFires(), "always": AlwaysFires()}
     at = 0

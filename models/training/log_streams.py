@@ -11,14 +11,15 @@ import json
 import random
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.learnable import CONTEXT, Learnable, Lesson
+from models.latent_model import LatentModel
+from models.learnable import Lesson
 from models.learner import Drift, Heard, Learner, LearningSettings
-from models.severity import by_keywords
-from models.templates import Miner
+from models.log_model import LogModel
+from models.steps import Item, Work
 
 CONCURRENT = 50
 """Sessions that are open at a time."""
@@ -27,47 +28,34 @@ SYSTEMS = ("Android", "Apache", "BGL", "HDFS", "HPC", "Hadoop", "Linux", "OpenSt
 
 @dataclass(frozen=True)
 class LogSession:
-    """Lines of one session: their templates and severities."""
+    """Lines of one session."""
 
-    templates: Sequence[str]
-    severities: Sequence[int]
+    lines: Sequence[str]
     label: int = 0
 
 
 def hdfs(folder: Path, name: str, most: int) -> list[LogSession]:
-    """Block sessions of logs/hdfs, the first `most`."""
+    """Block sessions of logs/hdfs, the first `most`; a line is its template, as the source gives it."""
     with open(folder / "event_templates.csv", encoding="utf-8", newline="") as rows:
         text = {row["EventId"]: row["EventTemplate"] for row in csv.DictReader(rows)}
-    severity = {event: by_keywords(template)[0] for event, template in text.items()}
-    sessions = []
     with gzip.open(folder / name, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            record = json.loads(line)
-            sessions.append(
-                LogSession([text[e] for e in record["events"]], [severity[e] for e in record["events"]], record.get("label", 0))
-            )
-            if len(sessions) == most:
-                break
-    return sessions
+        records = [json.loads(line) for _, line in zip(range(most), lines, strict=False)]
+    return [LogSession([text[event] for event in record["events"]], record.get("label", 0)) for record in records]
 
 
 def loghub(folder: Path, system: str) -> LogSession:
-    """The 2,000 messages of one system of logs/loghub_2k, mined."""
-    miner = Miner()
+    """The 2,000 messages of one system of logs/loghub_2k."""
     with gzip.open(folder / f"{system}_2k.structured.csv.gz") as packed:
-        contents = [row["Content"] for row in csv.DictReader(io.TextIOWrapper(packed, "utf-8", newline=""))]
-    mined = [miner.learn(content) for content in contents]
-    return LogSession([m.group.shown for m in mined], [by_keywords(content)[0] for content in contents])
+        return LogSession([row["Content"] for row in csv.DictReader(io.TextIOWrapper(packed, "utf-8", newline=""))])
 
 
 def longer(session: LogSession, n: int, seed: int, piece: int = 50) -> LogSession:
     """n lines made of neighbouring lines of a session, drawn by seed."""
-    rng, templates, severities = random.Random(seed), list[str](), list[int]()
-    while len(templates) < n:
-        at = rng.randrange(len(session.templates) - piece)
-        templates += session.templates[at : at + piece]
-        severities += session.severities[at : at + piece]
-    return LogSession(templates[:n], severities[:n])
+    rng, lines = random.Random(seed), list[str]()
+    while len(lines) < n:
+        at = rng.randrange(len(session.lines) - piece)
+        lines += session.lines[at : at + piece]
+    return LogSession(lines[:n])
 
 
 def in_turns(sessions: Sequence[LogSession]) -> Iterator[tuple[int, int, bool]]:
@@ -77,7 +65,7 @@ def in_turns(sessions: Sequence[LogSession]) -> Iterator[tuple[int, int, bool]]:
         while waiting and len(turns) < CONCURRENT:
             turns.append((waiting.popleft(), 0))
         session, line = turns.popleft()
-        is_last = line + 1 == len(sessions[session].templates)
+        is_last = line + 1 == len(sessions[session].lines)
         yield session, line, is_last
         if not is_last:
             turns.append((session, line + 1))
@@ -87,7 +75,6 @@ def in_turns(sessions: Sequence[LogSession]) -> Iterator[tuple[int, int, bool]]:
 class Play:
     """A tenant that is played lines, a step at a time, as the worker does."""
 
-    model: Any
     settings: LearningSettings = field(default_factory=LearningSettings)
     learns: bool = True
     step: int = 100
@@ -96,28 +83,31 @@ class Play:
     """Event time from line to line, microseconds."""
 
     def __post_init__(self) -> None:
-        self.learner: Learner[Any] = Learner("play", self.settings)
-        self.previous: Learnable | None = None
+        self.log_model = LogModel()
+        self.learner: Learner[LatentModel] = Learner("play", self.settings)
+        self.knowledge: LatentModel = self.log_model.learnable
+        self.previous: LatentModel | None = None
         self.now_us = 1_700_000_000_000_000
         self.actions = Counter[str]()
 
     def lines(self, sessions: Sequence[LogSession]) -> Iterator[tuple[int, Lesson, list[Drift]]]:
         """Play sessions to their ends: session, lesson as judged, drifts seen at it; ends of sessions are lessons too."""
-        worst: dict[int, float] = {}
+        states: dict[int, Any] = {}
         turns = in_turns(sessions)
         while taken := [turn for _, turn in zip(range(self.step), turns, strict=False)]:
-            plain = [_lesson(sessions[s], n, last) for s, n, last in taken]
-            judged: list[tuple[int, Lesson]] = []
-            for (session, _, last), lesson, value in zip(taken, plain, self.model.surprise(plain), strict=True):
-                worst[session] = max(worst.get(session, 0.0), value)
-                judged.append((session, replace(lesson, surprise=value)))
-                if last:
-                    end = _end(sessions[session], worst.pop(session))
-                    judged.append((session, replace(end, surprise=self.model.surprise([end])[0])))
-            for session, lesson in judged:
+            items: dict[int, list[Item]] = {}
+            for session, n, is_last in taken:
                 self.now_us += self.line_us
-                drifts = self.learner.hear(Heard(lesson, self.now_us)) if self.learns else []
-                yield session, lesson, drifts
+                items.setdefault(session, []).append(Item(n, sessions[session].lines[n], self.now_us, ends_session=is_last))
+            works = [Work(f"logs/{session}", states.get(session), some, self.knowledge) for session, some in items.items()]
+            for session, result in zip(items, self.log_model.step(works), strict=True):
+                if result.error is not None:
+                    raise result.error
+                states[session] = result.state
+                for lesson in result.lessons:
+                    yield session, lesson, self.learner.hear(Heard(lesson, self.now_us)) if self.learns else []
+                if items[session][-1].ends_session:
+                    del states[session]
             while self.learns and self.learner.is_due:
                 self.update()
 
@@ -133,13 +123,20 @@ class Play:
         finally:
             self.learns = learns
 
+    def copy(self) -> "Play":
+        """One that goes on from here by itself."""
+        other = Play(self.settings, self.learns, self.step, self.line_us)
+        other.learner = Learner.unpack("play", self.settings, self.learner.pack())
+        other.knowledge, other.previous, other.now_us = self.knowledge, self.previous, self.now_us
+        return other
+
     def update(self) -> None:
-        made = self.learner.update(self.model, self.previous)
+        made = self.learner.update(self.knowledge, self.previous)
         self.actions[made.action] += 1
         if made.action == "taught":
-            self.previous, self.model = self.model, made.model
+            self.previous, self.knowledge = self.knowledge, made.model
         elif made.action == "rolled_back":
-            self.previous, self.model = None, made.model
+            self.previous, self.knowledge = None, made.model
 
 
 def area(values: Iterable[float], labels: Iterable[int]) -> float:
@@ -163,13 +160,3 @@ def f1(values: Iterable[float], labels: Iterable[int], threshold: float) -> floa
     pairs = [(value >= threshold, bool(label)) for value, label in zip(values, labels, strict=True)]
     hits, flagged, wanted = sum(f and w for f, w in pairs), sum(f for f, _ in pairs), sum(w for _, w in pairs)
     return 2 * hits / (flagged + wanted) if flagged + wanted else 0.0
-
-
-def _lesson(session: LogSession, n: int, is_last: bool) -> Lesson:
-    before = tuple(session.templates[max(0, n - CONTEXT) : n])
-    return Lesson(session.templates[n], before, session.severities[n], 1.0 if n else 0.0, 0.0, is_last)
-
-
-def _end(session: LogSession, worst: float) -> Lesson:
-    whole = tuple(Counter(session.templates).items())
-    return Lesson("", tuple(session.templates[-CONTEXT:]), 6, 0.0, 0.0, True, whole, worst)

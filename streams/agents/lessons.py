@@ -34,7 +34,14 @@ def events_of(happened: Happened) -> list[Event]:
     if isinstance(what, Drift):
         context = {"tenant": tenant, "detector": what.detector, "line": what.line, "mean_before": what.mean_before, "recent": what.recent}
         return [_measured("log.drift", what.recent - what.mean_before, "surprise", context, (what.detector, what.line), common)]
-    context = {"tenant": tenant, "action": what.action, "version": what.subject, "judges_now": happened.version, **what.figures}
+    context = {
+        "tenant": tenant,
+        "action": what.action,
+        "version": what.subject,
+        "judges_now": happened.version,
+        "cpu_ms": happened.cpu_ms,
+        **what.figures,
+    }
     events: list[Event] = [_measured("log.update", happened.took_ms, "ms", context, (what.action, what.subject), common)]
     if what.action != "taught":
         identity = ("logs", tenant, what.action, what.subject)

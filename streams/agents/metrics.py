@@ -15,7 +15,7 @@ from streams.lane import IDLE_TICK_S, Lane
 from streams.session import Contents, named
 
 MAX_SERIES_NAME = 512
-"""Characters. A session remembers its series by name, 256 of them, in one row."""
+"""Characters. A session remembers its series by name, a row each."""
 
 
 def contents(event: MetricEvent, received_us: int) -> Contents:

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from deploy.targets import Caller, config_of, kafka_is_named, target_of
 @pytest.fixture
 def free(free_port: Callable[[], int]) -> DeployConfig:
     """Default settings on ports that are free."""
-    return DeployConfig(kafka_bootstrap=f"127.0.0.1:{free_port()}", clickhouse_http_port=free_port())
+    return DeployConfig(kafka_bootstrap=f"127.0.0.1:{free_port()}", clickhouse_http_port=free_port(), console_port=free_port())
 
 
 def test_by_default_broker_and_engine_are_embedded_on_the_ports_set(free: DeployConfig) -> None:
@@ -30,29 +31,27 @@ def test_a_named_address_on_this_machine_where_no_kafka_answers_is_where_the_bro
 
 
 def test_a_named_address_of_another_machine_is_used_as_it_is(free: DeployConfig) -> None:
-    found = plan.settle(DeployConfig("kafka.invalid:9092", clickhouse_http_port=free.clickhouse_http_port), kafka_named=True)
+    found = plan.settle(replace(free, kafka_bootstrap="kafka.invalid:9092"), kafka_named=True)
     assert not found.starts_broker
     assert found.kafka_bootstrap == "kafka.invalid:9092"
 
 
 @pytest.mark.broker
 def test_a_named_address_where_kafka_answers_is_used_as_it_is(broker: str, free: DeployConfig) -> None:
-    found = plan.settle(DeployConfig(broker, clickhouse_http_port=free.clickhouse_http_port), kafka_named=True)
+    found = plan.settle(replace(free, kafka_bootstrap=broker), kafka_named=True)
     assert not found.starts_broker
 
 
 @pytest.mark.broker
 def test_the_default_address_where_another_broker_listens_is_a_taken_port(broker: str, free: DeployConfig) -> None:
     with pytest.raises(PortTakenError, match=r"for the broker is taken by java \(pid \d+\)"):
-        plan.settle(DeployConfig(broker, clickhouse_http_port=free.clickhouse_http_port), kafka_named=False)
+        plan.settle(replace(free, kafka_bootstrap=broker), kafka_named=False)
 
 
 def test_a_clickhouse_server_needs_no_port_here(free: DeployConfig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        found = plan.settle(
-            DeployConfig(free.kafka_bootstrap, clickhouse_dsn="clickhouse://u:secret@ch:8123/strata", clickhouse_http_port=port), False
-        )
+        found = plan.settle(replace(free, clickhouse_dsn="clickhouse://u:secret@ch:8123/strata", clickhouse_http_port=port), False)
     assert found.clickhouse_http_port == 0
     sink = plan.sink_plan(free, found, {})
     assert sink.address == "clickhouse://u@ch:8123/strata"
@@ -61,14 +60,28 @@ def test_a_clickhouse_server_needs_no_port_here(free: DeployConfig) -> None:
 
 def test_a_taken_http_port_is_an_error_before_anything_starts(free: DeployConfig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(PortTakenError, match="ClickHouse HTTP interface is taken"):
-        plan.settle(DeployConfig(free.kafka_bootstrap, clickhouse_http_port=taken.getsockname()[1]), False)
+        plan.settle(replace(free, clickhouse_http_port=taken.getsockname()[1]), False)
 
 
 def test_free_ports_are_below_those_of_clients_and_differ() -> None:
     found = plan.settle(DeployConfig(free_ports=True), kafka_named=False)
-    kafka_port = int(found.kafka_bootstrap.rpartition(":")[2])
-    assert kafka_port != found.clickhouse_http_port
-    assert max(kafka_port, found.clickhouse_http_port) < 32768
+    drawn = {int(found.kafka_bootstrap.rpartition(":")[2]), found.clickhouse_http_port, found.console_port}
+    assert len(drawn) == 3
+    assert max(drawn) < 32768
+
+
+def test_a_taken_console_port_is_an_error_that_names_the_flag(free: DeployConfig) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(PortTakenError, match=r"console is taken .*--console-port"):
+        plan.settle(replace(free, console_port=taken.getsockname()[1]), False)
+
+
+def test_the_console_is_told_its_port_and_asked_on_loopback_when_it_listens_everywhere(free: DeployConfig) -> None:
+    found = plan.settle(replace(free, console_host="0.0.0.0"), False)
+    console = plan.console_plan(replace(free, console_host="0.0.0.0"), found, {"STRATA_CONSOLE_SECRET": "s"})
+    assert console.address == f"http://127.0.0.1:{free.console_port}"
+    assert console.environ["STRATA_CONSOLE_HOST"] == "0.0.0.0"
+    assert console.environ["STRATA_CONSOLE_PORT"] == str(free.console_port)
+    assert console.environ["STRATA_CONSOLE_SECRET"] == "s"
 
 
 def test_each_worker_is_told_its_number_its_ready_file_and_the_addresses(free: DeployConfig, tmp_path: Path) -> None:

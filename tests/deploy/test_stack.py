@@ -35,6 +35,7 @@ class Ping(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"Ok.\\n")
 http.server.HTTPServer(("127.0.0.1", int(os.environ["STRATA_CLICKHOUSE_HTTP_PORT"])), Ping).serve_forever()
 """
+CONSOLE = SINK.replace("STRATA_CLICKHOUSE_HTTP_PORT", "STRATA_CONSOLE_PORT")
 
 
 @dataclass
@@ -80,7 +81,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, repository: Path) -> Iterator[Desk]:
-    for package, code in (("streams", WORKER), ("sinks", SINK)):
+    for package, code in (("streams", WORKER), ("sinks", SINK), ("sinks/console", CONSOLE)):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
         (tmp_path / package / "__main__.py").write_text(code)
@@ -105,7 +106,7 @@ def test_up_detached_is_ready_when_it_returns_restarts_what_dies_and_down_leaves
     up = desk.strata("up", "--detach", "--free-ports", "--workers", "2")
     assert up.returncode == 0, up.stderr
     listed = desk.status()
-    assert [p["name"] for p in listed] == ["broker", "worker-0", "worker-1", "sink"]
+    assert [p["name"] for p in listed] == ["broker", "worker-0", "worker-1", "sink", "console"]
     assert all(p["ready"] and p["pid"] for p in listed)
     bootstrap = listed[0]["address"]
     assert int(bootstrap.rpartition(":")[2]) < 32768
@@ -118,7 +119,7 @@ def test_up_detached_is_ready_when_it_returns_restarts_what_dies_and_down_leaves
     second = desk.strata("up", "--free-ports")
     assert second.returncode == 1
     assert "already runs on" in second.stderr
-    taken = desk.strata("up", "--data-dir", "other", "--kafka-port", bootstrap.rpartition(":")[2])
+    taken = desk.strata("up", "--data-dir", "other", "--console-port", "0", "--kafka-port", bootstrap.rpartition(":")[2])
     assert taken.returncode == 1
     assert f"port {bootstrap.rpartition(':')[2]} for the broker is taken by java" in taken.stderr
     assert desk.strata("doctor").returncode == 0
@@ -169,7 +170,7 @@ def test_a_killed_supervisor_leaves_no_orphan_not_even_the_broker_and_up_works_a
     process = desk.start("up", "--free-ports")
     wait_until(desk.is_ready, 60)
     pids = desk.pids()
-    assert set(pids) == {"broker", "worker-0", "sink"}
+    assert set(pids) == {"broker", "worker-0", "sink", "console"}
     process.kill()
     process.wait()
     wait_until(lambda: all(gone(pid) for pid in pids.values()), 5, "the end of all processes")
@@ -184,14 +185,14 @@ def test_a_killed_supervisor_leaves_no_orphan_not_even_the_broker_and_up_works_a
 
 def test_with_an_external_kafka_no_broker_is_started_and_topics_are_made_there(desk: Desk, broker: str, topic_prefix: str) -> None:
     desk.environ |= {"STRATA_KAFKA_BOOTSTRAP": broker, "STRATA_TOPIC_PREFIX": topic_prefix, "STRATA_PARTITIONS": "2"}
-    up = desk.strata("up", "--detach", "--clickhouse-http-port", "0")
+    up = desk.strata("up", "--detach", "--clickhouse-http-port", "0", "--console-port", "0")
     assert up.returncode == 0, up.stderr
-    assert [p.name for p in desk.running().processes] == ["worker-0", "sink"]
+    assert [p.name for p in desk.running().processes] == ["worker-0", "sink", "console"]
     assert {t.partitions for t in topics.survey(broker, topic_prefix)} == {2}
     background.end(desk.data_dir)
     # the partitions are fixed now
     desk.environ["STRATA_PARTITIONS"] = "4"
-    other = desk.strata("up", "--detach", "--clickhouse-http-port", "0")
+    other = desk.strata("up", "--detach", "--clickhouse-http-port", "0", "--console-port", "0")
     assert other.returncode == 1
     assert f"topics must have 4 partitions each, but {topic_prefix}tokens has 2" in other.stderr
     assert "STRATA_PARTITIONS" in other.stderr

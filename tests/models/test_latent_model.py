@@ -31,7 +31,7 @@ def taught(lessons):
 
 
 def verdict_of_session(model, kinds):
-    return model.judge_session({kind: kinds.count(kind) for kind in kinds}, kinds[-1], 0.0)
+    return model.judge_session({kind: kinds.count(kind) for kind in kinds}, 0.0)
 
 
 def test_a_session_that_ends_early_is_odd_to_a_model_taught_by_whole_ones():
@@ -49,7 +49,7 @@ def test_an_unseen_template_and_an_unseen_transition_are_named():
     usual = Lesson(KINDS[1], (KINDS[0],), 6, 1.0, 0.0)
     verdicts = model.judge(Lines.of([strange, backwards, usual]))
     assert "unseen template" in verdicts[0].reasons
-    assert verdicts[1].reasons == ("unseen transition",)
+    assert {"unseen transition", "off trajectory"} <= set(verdicts[1].reasons)
     assert verdicts[2].reasons == ()
     assert min(verdicts[0].deviations, verdicts[1].deviations) >= 3.0 > verdicts[2].deviations
 

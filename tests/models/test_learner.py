@@ -7,7 +7,7 @@ import pytest
 from models import lesson_codec
 from models.learnable import Lesson
 from models.learner import Heard, Learner, LearningSettings, Update
-from models.update_guard import name_of
+from models.model_version import name_of
 from tests.models.count_model import CountModel
 
 SECOND, HOUR = 1_000_000, 3_600_000_000

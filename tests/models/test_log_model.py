@@ -8,7 +8,7 @@ import pytest
 
 from models.log_model import LogModel
 from models.log_traces import speaker
-from models.severity import SEVERITIES, by_keywords
+from models.severity import SEVERITIES
 from models.steps import Answer, Item, ItemResult, Work
 from tests.models.test_log_traces import TRACES
 
@@ -100,18 +100,6 @@ def test_severity_comes_from_the_line_before_its_words():
         answer = MODEL.step([Work("s", None, [Item(0, text, 0, name=name)])])[0].items[0].findings[1]
         assert isinstance(answer, Answer)
         assert (answer.label, answer.output["source"]) == (label, source)
-
-
-@pytest.mark.parametrize(
-    ("message", "severity"),
-    [
-        ("connection refused by peer", "error"), ("0 errors found", "informational"), ("FATAL: cannot go on", "critical"),
-        ("Kernel panic - not syncing", "emergency"), ("java.io.IOException: gone", "error"), ("disk usage exceeds 90%", "warning"),
-        ("all is well", "informational"), ("cache error corrected", "informational"), ("", "informational"),
-    ],
-)  # fmt: skip
-def test_words_tell_the_severity(message, severity):
-    assert SEVERITIES[by_keywords(message)[0]] == severity
 
 
 def test_a_kind_of_line_never_seen_is_an_anomaly_once_other_sessions_taught_what_is_usual():

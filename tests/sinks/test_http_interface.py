@@ -101,6 +101,12 @@ def test_a_query_may_be_in_the_url_in_the_body_or_in_both(http: Served) -> None:
     assert http.ask(method="GET", query=f"SELECT length('{'x' * 200_000}')")[1] == b"200000\n"
 
 
+def test_an_error_that_holds_half_a_character_is_told_as_one(http: Served) -> None:
+    status, body, headers = http.ask("SELECT {b:Array(String)}", param_b="['a'é]")
+    assert (status, headers["x-clickhouse-exception-code"]) == (500, "130")
+    assert b"expected comma or end of array" in body
+
+
 def test_curl_works_as_it_is(http: Served) -> None:
     def curl(*arguments: str, data: bytes = b"") -> bytes:
         return subprocess.run(["curl", "-sS", *arguments], input=data, capture_output=True, check=True).stdout

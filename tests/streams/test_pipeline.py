@@ -4,9 +4,9 @@ import uuid
 
 import pytest
 
-from models.steps import Answer, Boundary, Item, ItemResult, LevelState, StepResult
-from schemas.events import BoundaryFound, InputRead, PerformanceMeasured, PredictionMade, StateSampled
-from streams.config import SamplingConfig, StreamConfig
+from models.steps import Answer, Boundary, Item, ItemResult, LevelState, Notice, StepResult
+from schemas.events import BoundaryFound, InputRead, PerformanceMeasured, PredictionMade, StateSampled, StepFailed
+from streams.config import PredictionConfig, SamplingConfig, StreamConfig
 from streams.pipeline import Cause, Timing, answer_request, conclude, conclude_idle, latency_ms
 from streams.session import Accepted, Place, SessionState
 
@@ -127,3 +127,32 @@ def test_an_answer_to_a_request_names_it() -> None:
 def test_latency_counts_from_kafkas_append_unless_that_clock_is_off(appended_ms: float, expected: float) -> None:
     one = Cause("s", "tokens", "v1", Place("tokens", 0, 0, int(appended_ms)), 0, "", NOW_MS - 5)
     assert latency_ms(one, NOW_MS) == expected
+
+
+def whole(end: int, final: bool, value: float = 0.9) -> Answer:
+    return Answer("anomaly", 0, end, final, "anomaly", value=value, output={"level": "session"})
+
+
+def test_a_sessions_answer_keeps_its_id_while_it_grows_and_gets_another_after_its_end() -> None:
+    point = Answer("anomaly", 0, 1, True, "normal", value=0.0)
+    state, events = concluded([(point, whole(1, False)), (whole(2, False),), (whole(3, True),), (whole(4, False),), (whole(5, True),)])
+    made = [e for e in events if isinstance(e, PredictionMade)]
+    kinds = [(p.prediction_type, p.revision) for p in made]
+    assert kinds == [("final", 0), ("partial", 0), ("partial", 1), ("final", 2), ("partial", 0), ("final", 1)]
+    assert len({p.prediction_id for p in made[1:4]}) == 1
+    assert len({p.prediction_id for p in made}) == 3
+    assert len({p.event_id for p in made}) == 6
+    assert not state.answers
+
+
+def test_partial_answers_are_not_published_where_they_are_not_wanted() -> None:
+    for prediction in (PredictionConfig(emit_partial=False), PredictionConfig(mode="on_demand")):
+        _, events = concluded([(whole(1, False), whole(1, True))], config=StreamConfig(prediction=prediction))
+        assert [(e.prediction_type, e.revision) for e in events if isinstance(e, PredictionMade)] == [("final", 0)]
+
+
+def test_a_notice_is_a_row_of_failures_with_one_id_however_often_it_is_told() -> None:
+    found = [concluded([(Notice("SeriesLetGo", "4 series were let go"),)])[1][-1] for _ in range(2)]
+    assert isinstance(found[0], StepFailed)
+    assert found[0].event_id == found[1].event_id
+    assert (found[0].failure_type, found[0].recovery_action, found[0].recovery_success) == ("SeriesLetGo", "accept", True)

@@ -16,7 +16,8 @@ from schemas.origin import Origin
 from streams.agents import logs, metrics, tokens
 from streams.batching import Batch
 from streams.failures import dead_letter_headers, to_event
-from streams.reading import Decoded, Reader
+from streams.lane import as_sent
+from streams.reading import Decoded, Forward, Reader
 from streams.session import Contents
 
 
@@ -233,6 +234,14 @@ def test_an_otlp_metrics_request_becomes_points_that_say_what_they_count_and_a_n
     counted = [r.contents.accumulated for r in at_home.reads]
     assert counted == [Accumulated("cumulative", 1), Accumulated("delta", 1), None, None, None]
     assert [r.contents.shown for r in at_home.reads][:2] == ["3.0", "4.0"]
+
+
+def test_what_a_producer_spread_over_partitions_is_forwarded_as_it_was_sent() -> None:
+    def forwards(partition: int, *times: int) -> Decoded:
+        return Decoded(0, forwards=[Forward(0, b"s", b"%d %d" % (partition, n), [], at_ms) for n, at_ms in enumerate(times)])
+
+    found = [f.value for f in as_sent([forwards(0, 10, 40, 30), forwards(1, 20, 25, 50)])]
+    assert found == [b"0 0", b"1 0", b"1 1", b"0 1", b"0 2", b"1 2"]  # 30 after 40: of one partition the order stays
 
 
 LATE = [("_p50", 2.0), ("_p95", 2.9), ("_p99", 2.98)]
