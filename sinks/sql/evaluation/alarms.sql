@@ -73,7 +73,7 @@ FROM
                 SELECT hour, model_version, modality, '' AS task, feature, bin, category, n FROM hourly_inputs WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String})))
                                 WHERE is_old OR is_new
                                 GROUP BY modality, task, feature, window, coarse, category
-                                HAVING has(arrayPushBack(all_windows, 0), window)
+                                HAVING window = 0 OR window >= all_windows[1]
                             )
                             GROUP BY modality, task, feature, coarse, category
                         )
