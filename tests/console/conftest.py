@@ -1,4 +1,4 @@
-"""A whole stack with its console, once for all browser tests, and a browser to look at it."""
+"""A whole stack with its console, once for the tests of a file, and a browser to look at it."""
 
 import json
 import os
@@ -44,7 +44,7 @@ class Console:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Console]:
     """`strata up` on free ports. STRATA_TEST_CONSOLE names one that runs already."""
     folder = tmp_path_factory.mktemp("console")
@@ -63,9 +63,9 @@ def console(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
         subprocess.run([*run, "down"], env=environ, capture_output=True, timeout=60)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser; each test has a window of its own in it."""
+    """One browser; each test has a window of its own in it. It ends with its tests: while it is there no other test can run an event loop."""
     found = browsers.find(os.environ, embedded.default_cache_dir(os.environ))
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
