@@ -244,7 +244,10 @@ class LatentModel:
         latents = self.encoder.with_severity(self.encoder.latents(lines.texts), lines.severities)
         far = np.maximum(latent_density.distances(self.density, latents), 0.0)
         off = self._surprises(self._moves(lines))
-        return np.stack([*-np.log(np.stack([template, after, severity])), 0.5 * far**2, off])
+        rare = -np.log(np.stack([template, after, severity]))
+        # how often a template was met is known: where it lies cannot make it rarer. The density narrows as it learns, so a template far
+        # from the others would else lie farther each time than ever before.
+        return np.stack([*rare, np.minimum(0.5 * far**2, rare[0]), off])
 
     def _moves(self, lines: Lines) -> Moves:
         """Lines as moves; what stood before a line fades."""
