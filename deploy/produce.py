@@ -14,7 +14,7 @@ from typing import Any
 from deploy.pieces import PieceCutter
 from schemas.codec import Codec, encoder, micros
 from schemas.errors import CodecError, StrataError
-from schemas.events import RECORDS, Micros
+from schemas.events import RECORDS, ROLES, Micros
 
 REQUIRED = {
     "tokens": {"text"},
@@ -31,7 +31,6 @@ PLAIN_FORM = {
     "labels": "a JSON object with `task`",
     "requests": "a JSON object with `request_id`",
 }
-ROLES = {"user", "assistant", "agent", "system", "customer"}
 
 
 class InputLineError(StrataError):

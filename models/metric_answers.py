@@ -20,8 +20,6 @@ from models.steps import Answer, Boundary, LevelState, Notice
 
 MAX_PEAKS = 16
 """Series that are named in the session's answer."""
-NOTABLE = 2.0
-"""Digits below which a point is nobody's peak."""
 Finding = Boundary | Answer | LevelState | Notice
 
 

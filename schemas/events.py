@@ -10,6 +10,8 @@ from hashlib import blake2b
 import msgspec
 
 MODALITIES = ("tokens", "logs", "chat", "metrics")
+ROLES = frozenset({"user", "assistant", "agent", "system", "customer"})
+"""Names of speakers that are roles too, where a chat is given as plain text."""
 
 
 class Micros(int):

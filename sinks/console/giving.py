@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.codec import CONTENT_TYPES, encoder, micros
 from schemas.errors import StrataError
-from schemas.events import ChatEvent, LabelEvent, LogEvent, MetricEvent, Micros, TokenEvent
+from schemas.events import ROLES, ChatEvent, LabelEvent, LogEvent, MetricEvent, Micros, TokenEvent
 
 log = logging.getLogger(__name__)
 Kind = Literal["text", "log", "series", "chat"]
@@ -29,7 +29,6 @@ TOPIC_OF: dict[str, str] = {"text": "tokens", "log": "logs", "series": "metrics"
 MOST_CHARS, MOST_RECORDS, MOST_AT_ONCE = 200_000, 20_000, 4
 PIECE = re.compile(r"\s*\S+\s*|\s+")
 SPEAKER = re.compile(r"^\s{0,3}([^:\n]{1,40}):\s*(.*)$", re.S)
-ROLES = {"user", "assistant", "agent", "system", "customer"}
 HEADERLESS = "value"
 
 
