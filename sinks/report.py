@@ -18,7 +18,7 @@ from sinks.questions import GROUPS, Question, Row
 from sinks.report_svg import Point
 
 STYLE = Path(__file__).with_name("report.css")
-SERIES = ("quality", "expected", "latency", "failures")
+SERIES = ("quality", "expected", "feedback", "latency", "failures")
 """Asked once more by hour or day for the page."""
 MOST_ROWS = 500
 
@@ -137,6 +137,7 @@ def _stages(rows: Sequence[Row]) -> str:
 PLOTS: dict[str, Callable[[Sequence[Row]], str]] = {
     "quality": lambda rows: _some({"accuracy": points(rows, "accuracy", n="judged"), "maturity": points(rows, "maturity")}, share=True),
     "f1": lambda rows: _some({"macro F1": points(rows, "macro_f1", n="judged"), "weighted F1": points(rows, "weighted_f1")}, share=True),
+    "feedback": lambda rows: _some({"share of thumbs up": points(rows, "share_up", n="thumbs")}, share=True),
     "errors": lambda rows: _some({"mean absolute error": points(rows, "mean_absolute", n="valued")}),
     "segments": lambda rows: _some(
         {"Pk": points(rows, "pk", n="sessions"), "WindowDiff": points(rows, "window_diff"), "F1": points(rows, "f1")}, share=True
@@ -165,6 +166,7 @@ PLOTS: dict[str, Callable[[Sequence[Row]], str]] = {
 OVER_TIME = {
     "quality": ("accuracy", True, False),
     "expected": ("expected", True, False),
+    "feedback": ("share_up", True, False),
     "latency": ("p99_ms", False, True),
     "failures": ("failures", False, False),
 }

@@ -18,7 +18,7 @@ from sinks.questions import PLACEHOLDER, Question
 AT_A_TIME = 2
 """Questions running at once: the embedded engine has a few threads, and the writer needs them too."""
 FIGURES = {
-    "calibration": "ece", "corrections": "corrected", "drift": "psi", "errors": "mean_absolute", "expected": "expected", "f1": "macro_f1",
+    "calibration": "ece", "corrections": "corrected", "drift": "psi", "errors": "mean_absolute", "expected": "expected", "f1": "macro_f1", "feedback": "share_up",
     "failures": "failures", "labels": "f1", "latency": "p95_ms", "partials": "share", "quality": "accuracy", "reliability": "accuracy",
     "representations": "cosine_distance", "segments": "f1", "stability": "flips_per_span", "stages": "p95_ms",
 }  # fmt: skip
@@ -27,7 +27,7 @@ KEYS = ("model_version", "modality", "task", "level", "boundary_type", "detected
         "detector", "binning", "final", "metric")  # fmt: skip
 """Columns that tell rows apart."""
 GROUPS = (
-    ("Right", ("quality", "f1", "labels", "segments", "errors", "expected")),
+    ("Right", ("quality", "f1", "labels", "segments", "errors", "expected", "feedback")),
     ("Sure", ("calibration", "reliability", "partials")),
     ("Steady", ("stability", "corrections")),
     ("Fast", ("latency", "stages")),

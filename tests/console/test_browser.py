@@ -86,6 +86,7 @@ def test_a_label_is_given_and_reaches_clickhouse(
     place.locator(".right").click()
     expect(page.locator("#said")).to_contain_text(f"Kept: {label} is right")
     kept = f"SELECT label, prediction_id FROM labels WHERE session_id = '{read}' AND task = 'topic' ORDER BY timestamp"
+    thumbs = f"SELECT label, value FROM labels WHERE session_id = '{read}' AND task = 'feedback' ORDER BY timestamp"
     wait_long(lambda: console.rows(kept), "the label")
     assert console.rows(kept) == [{"label": label, "prediction_id": about}]
     # a correction after it: what was wrong, and what is right
@@ -94,9 +95,13 @@ def test_a_label_is_given_and_reaches_clickhouse(
     page.keyboard.press("Enter")
     wait_long(lambda: len(console.rows(kept)) == 2, "the correction")
     assert console.rows(kept)[-1]["label"] == "Weather"
-    assert console.rows(f"SELECT label, value FROM labels WHERE session_id = '{read}' AND task = 'feedback'") == [
-        {"label": label, "value": 0}
-    ]
+    assert console.rows(thumbs) == [{"label": label, "value": 1}, {"label": label, "value": 0}]
+
+    def counted() -> bool:
+        found = console.api("evaluation/questions/feedback?modality=chat")["rows"]
+        return [(r["up"], r["down"], r["corrected"]) for r in found if r["task"] == "topic"] == [(0, 1, 1)]
+
+    wait_long(counted, "the thumb in the evaluation: the last one, corrected", 150)
 
 
 def test_a_text_that_is_tried_is_drawn_and_judged_while_it_is_read(
