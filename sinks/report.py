@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sinks import report_svg
-from sinks.evaluate_alerts import Crossed
+from sinks.alerts import Verdict
 from sinks.evaluate_text import shown
 from sinks.questions import GROUPS, Question, Row
 from sinks.report_svg import Point
@@ -23,7 +23,7 @@ SERIES = ("quality", "expected", "feedback", "latency", "failures")
 MOST_ROWS = 500
 
 
-def page(answers: Sequence[Any], over_time: Sequence[Any], crossed: Sequence[Crossed], given: Mapping[str, Any], now: datetime) -> str:
+def page(answers: Sequence[Any], over_time: Sequence[Any], crossed: Sequence[Verdict], given: Mapping[str, Any], now: datetime) -> str:
     """The whole page. `answers` and `over_time` are sinks.evaluate.Answered; the latter are drawn over hours or days."""
     filters = ", ".join(f"{name} {cell(value)}" for name, value in given.items() if value is not None) or "all that is stored"
     body = [f"<h1>Strata: evaluation</h1><p>Asked {now:%Y-%m-%d %H:%M} UTC of {escape(filters)}.</p>", _crossed(crossed)]
@@ -38,7 +38,7 @@ def page(answers: Sequence[Any], over_time: Sequence[Any], crossed: Sequence[Cro
     return f'<!doctype html><html lang="en"><head>{head}</head><body><nav>{links}</nav><main>{"".join(body)}</main></body></html>\n'
 
 
-def _crossed(crossed: Sequence[Crossed]) -> str:
+def _crossed(crossed: Sequence[Verdict]) -> str:
     if not crossed:
         return ""
     told = "".join(
