@@ -191,6 +191,7 @@ async def ask_question(
         "values": values,
         "sql": evaluation.written_out(asked, values),
         "chart": asdict(shown),
+        "when_empty": evaluation.EMPTY.get(asked.name, "No row answers this."),
     }
 
 
