@@ -195,6 +195,13 @@ async def ask_question(
     }
 
 
+@router.get("/alerts")
+async def list_alerts(request: Request, caller: Viewer) -> dict[str, list[dict[str, Any]]]:
+    """Alerts that are open, and the last openings and closings, as they are in topic `alerts`."""
+    feed = request.app.state.parts.alerts
+    return {"open": list(feed.open.values()), "recent": list(feed.recent)}
+
+
 @router.get("/evaluation/comparisons")
 async def list_comparisons(request: Request, caller: Viewer) -> list[dict[str, Any]]:
     """Comparisons of two versions that `strata replay` made, the newest first."""
