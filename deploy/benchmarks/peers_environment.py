@@ -11,10 +11,9 @@ import sysconfig
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from deploy.benchmarks.contest import BenchError
+from deploy.benchmarks.contest import SCRIPTS, BenchError
 
-FOLDER = Path(__file__).parent / "peers"
-REQUIREMENTS = FOLDER / "requirements.txt"
+REQUIREMENTS = SCRIPTS / "requirements.txt"
 
 
 def python_of_peers(cache: Path, environ: Mapping[str, str], tell: Callable[[str], None]) -> Path:
@@ -37,5 +36,7 @@ def _run(command: list[str], environ: Mapping[str, str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env=dict(environ), check=False)
     if done.returncode:
         tail = "\n".join(done.stderr.splitlines()[-5:])
-        raise BenchError(f"the environment of the peers: {' '.join(command[:4])} ended with {done.returncode}: {tail}; leave the peers out with --only")
+        raise BenchError(
+            f"the environment of the peers: {' '.join(command[:4])} ended with {done.returncode}: {tail}; leave the peers out with --only"
+        )
     return done.stdout
