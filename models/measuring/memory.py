@@ -15,8 +15,8 @@ from models.measuring.alone import Sessions, tokens_in
 from models.transformer import StreamingHierarchicalTransformer
 
 REBUILT = 64
-CHUNK = 64
-"""Pieces of a step on the way to full windows."""
+JOINED = 16
+"""Pieces read as one, on the way to full windows: what is held is the same."""
 GROUP = 50
 """Sessions that step together."""
 
@@ -24,16 +24,17 @@ GROUP = 50
 def measure(texts: Sequence[str], n_sessions: int, n_items: int, max_mb: float) -> dict[str, float]:
     """n_items: pieces of each session; with about 300 a window was full once."""
     model = StreamingHierarchicalTransformer.load(settings=TextSettings(state=CacheSettings(max_cache_size_mb=max_mb)))
+    texts = ["".join(texts[at : at + JOINED]) for at in range(0, len(texts), JOINED)]
     warm = Sessions(model, texts, GROUP, "warm")
-    warm.read(CHUNK)
+    warm.read(2)
     for name in warm.names:
         model.drop(name)
     process = psutil.Process()
     before = process.memory_info().rss
     groups = [Sessions(model, texts, min(GROUP, n_sessions - at), f"g{at}") for at in range(0, n_sessions, GROUP)]
     for group in groups:
-        while group.done < n_items:
-            group.read(min(CHUNK, n_items - group.done))
+        while group.done * JOINED < n_items:
+            group.read(1)
     grown = process.memory_info().rss - before
     names, states = [n for g in groups for n in g.names], [s for g in groups for s in g.states]
     rows = [len(model.pack(state)) for state in states]
