@@ -1,7 +1,7 @@
-"""LatentModel: what normal lines and sessions are, shared by all sessions of a tenant; judges lines and is taught by them.
+"""LatentModel: what normal lines and sessions of one system are, shared by all its sessions; judges lines and is taught by them.
 
-Knows templates, their order, severities and finished sessions as chances; leaves a session's own state to models/log_state.py and
-when to learn to the learner. Values do not change once made.
+Knows templates, their order, severities and finished sessions as chances; leaves which system a session is of to
+models/latent_systems.py, its own state to models/log_state.py and when to learn to the learner. Values do not change once made.
 Next: models/log_model.py
 """
 
@@ -78,6 +78,9 @@ class Lines:
             np.array([x.gap_s for x in lessons], np.float32),
         )  # fmt: skip
 
+    def at(self, places: Sequence[int]) -> "Lines":
+        return Lines([self.texts[n] for n in places], [self.before[n] for n in places], self.severities[places], self.gaps_s[places])
+
     @property
     def keys(self) -> Keys:
         return np.array([key_of(text) or END for text in self.texts], np.uint64)
@@ -107,10 +110,10 @@ CALM = 0.03
 
 @dataclass(frozen=True, slots=True)
 class LatentModel:
-    """Learnable of log lines."""
+    """Of one system."""
 
-    version: str
     counts: Counts
+    """Of all systems of a tenant, told apart by their number."""
     sessions: Sessions
     severities: Floats
     """(8,) lines by severity."""
@@ -128,16 +131,17 @@ class LatentModel:
     """How trajectories are judged: one of models/latent_dynamics.py, or none."""
     weights: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
+    number: int = 1
 
     @classmethod
-    def new(cls, kind: str = DYNAMICS, seed: int = 0) -> "LatentModel":
+    def new(cls, kind: str = DYNAMICS, seed: int = 0, number: int = 1) -> "LatentModel":
         """Knows what the shipped encoder knows, and no line."""
         suspects = Probation.empty(3, *LINE_WINDOW)
         odd_ends = Probation.empty(2 * WHOLE, *SESSION_WINDOW)
         weights = latent_dynamics.new_weights(kind, seed) if kind != "none" else {}
         return cls(
-            "0", Counts.empty(), Sessions.empty(), np.array(SEVERITY_PRIOR), _first_tails(), Tails.empty(), suspects, odd_ends,
-            Encoder.shipped(), latent_density.new_sums(), kind, weights, {},
+            Counts.empty(), Sessions.empty(), np.array(SEVERITY_PRIOR), _first_tails(), Tails.empty(), suspects, odd_ends,
+            Encoder.shipped(), latent_density.new_sums(), kind, weights, {}, number,
         )  # fmt: skip
 
     def judge(self, lines: Lines) -> list[Verdict]:
@@ -152,12 +156,29 @@ class LatentModel:
         chances = self.tails.judged_sessions(self._session_scores(whole, worst_line)[:, None])[:, 0].tolist()
         return _verdict(SESSION_VIEWS, min(chances), chances)
 
-    def surprise(self, lessons: Sequence[Lesson]) -> list[float]:
-        verdicts = self.judge(Lines.of(lessons))
-        return [
-            self.judge_session(dict(lesson.whole), lesson.worst_line * MOST).value if lesson.whole else verdict.value
-            for lesson, verdict in zip(lessons, verdicts, strict=True)
-        ]
+    @property
+    def lines(self) -> float:
+        """That it learned."""
+        return float(self.severities.sum()) - sum(SEVERITY_PRIOR)
+
+    @property
+    def is_young(self) -> bool:
+        return bool(self.severities.sum() < YOUNG_LINES)
+
+    @property
+    def steps(self) -> int:
+        """Of its nets."""
+        return int(self.moments.get("steps", 0))
+
+    @property
+    def _families(self) -> tuple[np.uint64, np.uint64]:
+        """Of templates, and of what comes after a template: this system's own."""
+        number = np.uint64(self.number << 32)
+        return _TEMPLATE ^ number, _AFTER ^ number
+
+    def knows(self, keys: Keys) -> NDArray[np.bool_]:
+        """Which templates it learned."""
+        return self.counts.seen(np.full(len(keys), self._families[0]), keys) > 0
 
     def taught(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
         fresh = [lesson for lesson in lessons if not lesson.is_replay]
@@ -166,7 +187,7 @@ class LatentModel:
 
     def _trained(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
         """The nets after some steps on lines above suspicion, replayed ones too."""
-        if self.suspects.is_loud and not self._is_young:
+        if self.suspects.is_loud and not self.is_young:
             return self
         known = [lesson for lesson in lessons if lesson.surprise < SUSPECT]
         if not known:
@@ -178,13 +199,9 @@ class LatentModel:
         if self.kind == "none":
             return replace(self, density=density)
         weights, moments = latent_dynamics.learned(
-            self.kind, self.weights, self.moments, self._moves(lines), TRAINING_STEPS if self._is_young else 1, seed
+            self.kind, self.weights, self.moments, self._moves(lines), TRAINING_STEPS if self.is_young else 1, seed
         )
         return replace(self, density=density, weights=weights, moments=moments)
-
-    @property
-    def _is_young(self) -> bool:
-        return bool(self.severities.sum() < YOUNG_LINES)
 
     def _taught_lines(self, lessons: Sequence[Lesson]) -> "LatentModel":
         if not lessons:
@@ -192,12 +209,13 @@ class LatentModel:
         lines = Lines.of(lessons)
         scores = self.tails.with_loudest(self._line_scores(lines))
         rows = np.column_stack([lines.keys, lines.keys_before, lines.severities.astype(np.uint64)])
-        is_young = self._is_young
+        is_young = self.is_young
         odd = np.array([x.surprise >= SUSPECT and (x.severity <= GRAVE or not is_young) for x in lessons])
         suspects, learned, is_quiet = self.suspects.after(rows, odd, is_young)
         tails, pending = self._counted(OF_LINES, scores[:, ~odd] if is_young else scores, is_quiet, is_young)
         keys, before = learned[:, 0], learned[:, 1]
-        families = np.concatenate([np.full(len(keys), _TEMPLATE), mixed(before, _AFTER)])
+        template, after = self._families
+        families = np.concatenate([np.full(len(keys), template), mixed(before, after)])
         return replace(
             self,
             counts=self.counts.with_more(families, np.concatenate([keys, keys])),
@@ -238,8 +256,9 @@ class LatentModel:
     def _line_scores(self, lines: Lines) -> Floats:
         """(line views, lines)"""
         keys = lines.keys
-        template = self.counts.chance(np.full(len(keys), _TEMPLATE), keys)
-        after = self.counts.chance(mixed(lines.keys_before, _AFTER), keys)
+        of_templates, of_following = self._families
+        template = self.counts.chance(np.full(len(keys), of_templates), keys)
+        after = self.counts.chance(mixed(lines.keys_before, of_following), keys)
         severity = (np.cumsum(self.severities) / self.severities.sum())[lines.severities]
         latents = self.encoder.with_severity(self.encoder.latents(lines.texts), lines.severities)
         far = np.maximum(latent_density.distances(self.density, latents), 0.0)
@@ -277,8 +296,8 @@ class LatentModel:
     def tensors(self) -> Mapping[str, Tensor]:
         return latent_tensors.tensors_of(self)
 
-    def with_tensors(self, tensors: Mapping[str, Tensor], version: str) -> "LatentModel":
-        return replace(self, version=version, **latent_tensors.fields_of(self, tensors))
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "LatentModel":
+        return replace(self, **latent_tensors.fields_of(self, tensors))
 
 
 def _first_tails() -> Tails:

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from models.latent_model import SUSPECT, LatentModel
+from models.latent_model import SUSPECT
+from models.latent_systems import Systems
 from models.learnable import Lesson
 from models.log_model import LogModel
 from models.steps import Answer, Item, Work
@@ -53,7 +54,7 @@ class Player:
 
     def __init__(self, dynamics: str, held_after: int):
         """held_after: lessons after which suspects wait for an hour of event time, which no set here lasts."""
-        self.model = LogModel(LatentModel.new(dynamics))
+        self.model = LogModel(Systems.new(dynamics))
         self.judging_s = self.teaching_s = 0.0
         self.lines = self.updates = self.heard = 0
         self.held_after = held_after
