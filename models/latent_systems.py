@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from models.latent_counts import Counts, key_of
-from models.latent_model import DYNAMICS, LatentModel, Lines, Verdict
+from models.latent_model import DENSITY, DYNAMICS, LatentModel, Lines, Verdict
 from models.latent_views import MOST, deviations_of
 from models.learnable import CONTEXT, Lesson
 
@@ -57,9 +57,10 @@ class Systems:
         object.__setattr__(self, "shares", _shares(self.models))
 
     @classmethod
-    def new(cls, kind: str = DYNAMICS, seed: int = 0) -> Self:
-        """Knows what the shipped encoder knows, and no line."""
-        return cls("0", {1: LatentModel.new(kind, seed)}, {1: 0}, 0)
+    def new(cls, kind: str = DYNAMICS, density: str = DENSITY) -> Self:
+        """Knows what the shipped encoder knows, and no line. Weights of one kind are no other's, so the version names what is not usual."""
+        unusual = "" if (kind, density) == (DYNAMICS, DENSITY) else f"-{kind}-{density}"
+        return cls(f"0{unusual}", {1: LatentModel.new(kind, density)}, {1: 0}, 0)
 
     @property
     def youngest(self) -> int:
@@ -150,7 +151,7 @@ class Systems:
             counts, last[number] = models[number].counts, lines
         if not models[youngest := max(models)].is_young:
             number = youngest + 1
-            models[number], last[number] = LatentModel.new(models[youngest].kind, number=number), lines
+            models[number], last[number] = LatentModel.new(models[youngest].kind, models[youngest].density_kind, number=number), lines
             if len(models) > MOST_SYSTEMS:
                 gone = min((n for n in models if n != number), key=lambda n: (last[n], n))
                 del models[gone], last[gone]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from models.latent_model import LatentModel
 
 PROBATIONS = ("suspects", "odd_ends")
-NETS = ("weights", "moments")
+NETS = ("weights", "moments", "density_weights", "density_moments")
 
 
 def tensors_of(model: "LatentModel") -> dict[str, Tensor]:
@@ -34,6 +34,7 @@ def tensors_of(model: "LatentModel") -> dict[str, Tensor]:
         "tails": model.tails.above,
         "pending": model.pending.above,
         "density": model.density,
+        "paces": model.paces,
     }
     found = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     found["counted"] = torch.tensor([model.sessions.counted, model.sessions.strangers])
@@ -61,6 +62,7 @@ def fields_of(model: "LatentModel", tensors: Mapping[str, Tensor]) -> dict[str, 
         "tails": Tails(arrays["tails"]),
         "pending": Tails(arrays["pending"]),
         "density": arrays["density"],
+        "paces": arrays["paces"],
     }
     for name in PROBATIONS:
         suspects, seen, is_calm = arrays[f"{name}.told"].tolist()

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from models import log_state
+from models import latent_pace, log_settings, log_state
 from models.latent_model import Lines, Verdict
 from models.latent_systems import Systems
-from models.latent_views import MOST, SURE
+from models.latent_views import MOST
 from models.learnable import CONTEXT, Lesson
+from models.log_settings import LogSettings
 from models.log_state import LESSON_CHARS, STRETCH, LogState
 from models.log_traces import NONE, Open, begun, joined, kept
 from models.severity import SEVERITIES
@@ -34,13 +35,14 @@ class Event(NamedTuple):
     before: tuple[str, ...]
     severity: int
     gap_s: float
+    pace_s: float
 
     def lesson(self, verdict: Verdict, system: int) -> Lesson:
-        return Lesson(self.text, self.before, self.severity, self.gap_s, verdict.value, system=system)
+        return Lesson(self.text, self.before, self.severity, self.gap_s, verdict.value, pace_s=self.pace_s, system=system)
 
 
 def end_after(before: tuple[str, ...]) -> Event:
-    return Event("", before, _NUMBER["informational"], 0.0)
+    return Event("", before, _NUMBER["informational"], 0.0, latent_pace.UNKNOWN)
 
 
 class Draft(NamedTuple):
@@ -65,11 +67,13 @@ class Draft(NamedTuple):
 class LogModel:
     """SessionModel of the `logs` topic; holds no session."""
 
-    def __init__(self, normal: Systems | None = None, sure: float = SURE):
-        """sure: standard deviations at which a line or session is an anomaly."""
-        self.normal = normal if normal is not None else Systems.new()
+    def __init__(self, normal: Systems | None = None, settings: LogSettings | None = None):
+        """Raises ModelConfigError."""
+        settings = settings or LogSettings()
+        log_settings.check(settings)
+        self.normal = normal if normal is not None else Systems.new(settings.trajectory, settings.density)
         """What judges sessions whose tenant has taught nothing; those of others bring theirs (Work.knowledge)."""
-        self._sure = sure
+        self._sure = settings.deviations
 
     @property
     def version(self) -> str:
@@ -188,7 +192,7 @@ def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
     """The lines of one session but for their anomaly, and the state after mining them; what went wrong with this session otherwise."""
     try:
         state = work.state.copy() if work.state is not None else LogState()
-        before, last_us, drafts = state.before, state.last_us, []
+        before, last_us, pace_s, drafts = state.before, state.last_us, state.pace_s, []
         for item in work.items:
             trace = joined(state.traces, item.text, item.speaker)
             if trace is not None:
@@ -197,11 +201,14 @@ def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
                 mined = state.miner.learn(item.text)
                 text = mined.group.shown[:LESSON_CHARS]
                 gap_s = max(item.timestamp_us - last_us, 0) / 1e6 if before else 0.0
+                pace_s = latent_pace.after(pace_s, gap_s, len(before))
+                pace = pace_s if len(before) == CONTEXT else latent_pace.UNKNOWN
                 severity, confidence, source = severity_of(item, mined.text)
-                drafts.append(Draft(item, mined, confidence, source, Event(text, before, severity, gap_s)))
+                drafts.append(Draft(item, mined, confidence, source, Event(text, before, severity, gap_s, pace)))
                 before, last_us = (*before, text)[-CONTEXT:], item.timestamp_us
                 trace = begun(item.position, item.text, item.speaker, severity, mined.group_id)
             state.traces = NONE if item.ends_session else kept(state.traces, trace)
+        state.pace_s = pace_s
         return state, drafts
     except Exception as error:  # this session's data alone: the caller records it and goes on
         return error
@@ -210,7 +217,7 @@ def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
 def _goes_on(state: LogState, item: Item, trace: Open, before: tuple[str, ...]) -> Draft:
     """A line of a trace: the miner does not meet it."""
     group = state.miner.groups.get(trace.template) or Group("", (), 0)
-    event = Event(group.shown[:LESSON_CHARS], before, trace.severity, 0.0)
+    event = Event(group.shown[:LESSON_CHARS], before, trace.severity, 0.0, latent_pace.UNKNOWN)
     return Draft(item, Mined(trace.template, group, [], False), 0.9, "trace", event, trace)
 
 
@@ -229,9 +236,9 @@ def _systems(normal: Systems, state: LogState, drafts: Sequence[Draft]) -> list[
 
 def _columns(events: Sequence[Event]) -> Lines:
     if not events:
-        return Lines((), (), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    texts, before, severities, gaps_s = zip(*events, strict=True)
-    return Lines(texts, before, np.array(severities, np.int64), np.array(gaps_s, np.float32))
+        return Lines((), (), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0))
+    texts, before, severities, gaps_s, paces_s = zip(*events, strict=True)
+    return Lines(texts, before, np.array(severities, np.int64), np.array(gaps_s, np.float32), np.array(paces_s))
 
 
 def severity_of(item: Item, masked: str) -> tuple[int, float, str]:
