@@ -238,8 +238,8 @@ class LatentModel:
     def _line_scores(self, lines: Lines) -> Floats:
         """(line views, lines)"""
         keys = lines.keys
-        template = self.counts.chance(np.full(len(keys), _TEMPLATE), keys)
-        after = self.counts.chance(mixed(lines.keys_before, _AFTER), keys)
+        families = np.concatenate([np.full(len(keys), _TEMPLATE), mixed(lines.keys_before, _AFTER)])
+        template, after = self.counts.chance(families, np.concatenate([keys, keys])).reshape(2, -1)
         severity = (np.cumsum(self.severities) / self.severities.sum())[lines.severities]
         latents = self.encoder.with_severity(self.encoder.latents(lines.texts), lines.severities)
         far = np.maximum(latent_density.distances(self.density, latents), 0.0)
@@ -263,10 +263,11 @@ class LatentModel:
         n = len(moves.to)
         if self.kind == "none":
             return np.zeros(n)
-        blocks = -(-n // BLOCK)
-        padded = [torch.nn.functional.pad(part, (0, 0, 0, blocks * BLOCK - n)).split(BLOCK) for part in moves.columns()]
         with torch.inference_mode():
-            found = [latent_dynamics.scores(self.kind, self.weights, Moves(*part)) for part in zip(*padded, strict=True)]
+            padded = torch.zeros(-(-n // BLOCK) * BLOCK, 3 * WIDTH + 1)
+            torch.cat(moves.columns(), 1, out=padded[:n])
+            parts = [Moves(*block.split((WIDTH, WIDTH, 1, WIDTH), 1)) for block in padded.split(BLOCK)]
+            found = [latent_dynamics.scores(self.kind, self.weights, part) for part in parts]
         return 3.0 * np.log1p(torch.cat(found)[:n].double().numpy().clip(0.0) / 4.0)
 
     def _session_scores(self, whole: Mapping[str, int], worst_line: float) -> Floats:
