@@ -4,9 +4,11 @@ Knows values and what follows from them; schemas/settings.py fills them, cli.py 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from schemas import settings
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,19 @@ class DeployConfig:
     """Take free ports in place of the named ones; `strata status` tells them."""
     stop_s: float = 9.0
     """Patience for all processes together when the stack stops, seconds; what is left is killed."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """[evaluation], as far as `up` must know it; the rest is read by whoever evaluates."""
+
+    thresholds: dict[str, str] = field(default_factory=dict)
+    """With any, they are watched."""
+
+
+def are_thresholds_set(environ: Mapping[str, str]) -> bool:
+    """Is there something to watch? Raises SettingError."""
+    return bool(settings.load(Evaluation, environ, settings.toml_path(environ), section="evaluation").thresholds)
 
 
 def explicit_kafka(environ: Mapping[str, str], table: Mapping[str, object], flag: str | None) -> bool:

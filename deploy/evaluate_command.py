@@ -37,8 +37,15 @@ def evaluate(
     html: Annotated[Path | None, typer.Option(help="Also write a page with plots that needs nothing else.", metavar="FILE")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     alert: Annotated[
-        bool, typer.Option("--alert", help="Send crossed thresholds to topic alerts and to the webhook of the settings.")
+        bool,
+        typer.Option("--alert", help="Tell topic alerts and the webhook of the settings which thresholds began or ended to be crossed."),
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Hold the thresholds again and again, and alert, until Ctrl-C; `up` does so when any are set.")
+    ] = False,
+    every: Annotated[
+        str | None, typer.Option(help="How often --watch looks: 30s, 5m, 1h.  [default: 5m]", metavar="TIME", show_default=False)
+    ] = None,
     wait: Annotated[
         float | None, typer.Option(help="Longest wait for the writer to sum up what is new, seconds.  [default: 15]", show_default=False)
     ] = None,
@@ -61,11 +68,13 @@ def evaluate(
     )
     flags = {
         "since": since, "until": until, "split": split, "model-version": model_version, "reference": reference, "modality": modality, "task": task,
-        "by": by, "bins": bins, "html": html, "wait": wait,
+        "by": by, "bins": bins, "html": html, "wait": wait, "every": every,
     }  # fmt: skip
     given = [part for name, value in flags.items() if value is not None for part in (f"--{name}", str(value))]
     given += [part for name in question or () for part in ("--question", name)]
-    given += [f"--{name}" for name, is_on in (("list", list_), ("sql", sql), ("json", as_json), ("alert", alert)) if is_on]
+    given += [
+        f"--{name}" for name, is_on in (("list", list_), ("sql", sql), ("json", as_json), ("alert", alert), ("watch", watch)) if is_on
+    ]
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, "-m", "sinks.evaluate", *given], {**ctx.obj.environ, **environment(target)})

@@ -92,6 +92,12 @@ def replay(
             prefixes[1],
             "--changes",
             str(changes),
+            "--model-a",
+            model[0],
+            "--model-b",
+            model[1],
+            "--keep-in",
+            str(target.data_dir.resolve()),
             *(["--json"] if as_json else []),
         ]
         status = subprocess.run([sys.executable, "-m", "sinks.compare", *flags], env=dict(ctx.obj.environ)).returncode

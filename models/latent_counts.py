@@ -18,12 +18,14 @@ Floats = NDArray[np.float64]
 BITS = 17
 """Cells of a row of the table, as a power of two: two rows of int32 are 1 MB, half full with 65,000 values."""
 CELLS = 1 << BITS
+_SHIFT = np.uint64(64 - BITS)
 FULL = 1 << 24
 """Values counted before all counts are halved: what was normal years ago fades, and nothing overflows."""
 NEVER = 0.1
 """Times seen of novelty where every value so far came more than once: the smaller, the more what is new early stands apart from what
 was seen once by a model that knows much; how rare that is, tails say."""
 _ODD = tuple(np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93))
+_27, _30, _31 = np.uint64(27), np.uint64(30), np.uint64(31)
 _TOTAL, _ONCE = np.uint64(0x51ED270B), np.uint64(0x2545F491)
 """Salts of the two cells each family has beside its values: all it counted, and values counted once."""
 
@@ -36,13 +38,12 @@ def key_of(text: str) -> int:
 
 def mixed(*parts: Keys | np.uint64) -> Keys:
     """One key for several, order kept (splitmix64's finisher between them)."""
-    with np.errstate(over="ignore"):
-        key = np.zeros(1, np.uint64)
-        for part in parts:
-            key = (key ^ part) * _ODD[0]
-            key = (key ^ (key >> np.uint64(30))) * _ODD[1]
-            key = (key ^ (key >> np.uint64(27))) * _ODD[2]
-            key = key ^ (key >> np.uint64(31))
+    key = np.zeros(1, np.uint64)
+    for part in parts:
+        key = (key ^ part) * _ODD[0]
+        key = (key ^ (key >> _30)) * _ODD[1]
+        key = (key ^ (key >> _27)) * _ODD[2]
+        key = key ^ (key >> _31)
     return key
 
 
@@ -60,7 +61,8 @@ class Counts:
 
     def chance(self, families: Keys, values: Keys) -> Floats:
         """How often the value comes in its family; for one never seen, how often such novelty does. 0..1, float64 (n)."""
-        seen, total, once = (self._read(key) for key in (mixed(families, values), mixed(families, _TOTAL), mixed(families, _ONCE)))
+        asked = np.stack([values, np.full_like(values, _TOTAL), np.full_like(values, _ONCE)])
+        seen, total, once = self._read(mixed(families, asked))  # all at once: a step of one line costs what its calls cost
         share: Floats = np.where(seen > 0, seen, np.minimum(once, total) + NEVER) / (total + 1.0)
         return np.minimum(share, 1.0)
 
@@ -88,9 +90,7 @@ class Counts:
 
 
 def _places(keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    shift = np.uint64(64 - BITS)
-    with np.errstate(over="ignore"):
-        return (keys >> shift).astype(np.int64), ((keys * _ODD[3]) >> shift).astype(np.int64)
+    return (keys >> _SHIFT).astype(np.int64), ((keys * _ODD[3]) >> _SHIFT).astype(np.int64)
 
 
 def _read(cells: NDArray[np.int32], keys: Keys) -> NDArray[np.int32]:

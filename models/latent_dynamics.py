@@ -120,10 +120,10 @@ def _inputs(moves: Moves, at: Tensor, whole: Tensor) -> Tensor:
 
 
 def _on_the_way(kind: str, weights: Weights, moves: Moves) -> Tensor:
-    total = torch.zeros(len(moves.to))
-    for place in SEEN_AT:
-        total = total + _missed(kind, weights, moves, torch.full((len(moves.to), 1), place))
-    return total
+    n = len(moves.to)
+    places = torch.tensor(SEEN_AT).repeat_interleave(n)[:, None]
+    twice = Moves(*[torch.cat([part] * len(SEEN_AT)) for part in moves.columns()])
+    return _missed(kind, weights, twice, places).view(len(SEEN_AT), n).sum(0)
 
 
 def _flow(kind: str, weights: Weights, moves: Moves) -> Tensor:

@@ -276,8 +276,8 @@ class LatentModel:
         """(line views, lines)"""
         keys = lines.keys
         of_templates, of_following = self._families
-        template = self.counts.chance(np.full(len(keys), of_templates), keys)
-        after = self.counts.chance(mixed(lines.keys_before, of_following), keys)
+        families = np.concatenate([np.full(len(keys), of_templates), mixed(lines.keys_before, of_following)])
+        template, after = self.counts.chance(families, np.concatenate([keys, keys])).reshape(2, -1)
         severity = (np.cumsum(self.severities) / self.severities.sum())[lines.severities]
         pace = latent_pace.chances(self.paces, latent_pace.bins_of(lines.paces_s))
         off = self._surprises(self.kind, self.weights, self._moves(lines))
@@ -315,10 +315,11 @@ class LatentModel:
         n = len(moves.to)
         if kind == "none":
             return np.zeros(n)
-        blocks = -(-n // BLOCK)
-        padded = [torch.nn.functional.pad(part, (0, 0, 0, blocks * BLOCK - n)).split(BLOCK) for part in moves.columns()]
         with torch.inference_mode():
-            found = [latent_dynamics.scores(kind, weights, Moves(*part)) for part in zip(*padded, strict=True)]
+            padded = torch.zeros(-(-n // BLOCK) * BLOCK, 3 * WIDTH + 1)
+            torch.cat(moves.columns(), 1, out=padded[:n])
+            parts = [Moves(*block.split((WIDTH, WIDTH, 1, WIDTH), 1)) for block in padded.split(BLOCK)]
+            found = [latent_dynamics.scores(kind, weights, part) for part in parts]
         return 3.0 * np.log1p(torch.cat(found)[:n].double().numpy().clip(0.0) / 4.0)
 
     def _session_scores(self, whole: Mapping[str, int], worst_line: float) -> Floats:

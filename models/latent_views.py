@@ -76,7 +76,7 @@ class Tails:
     @staticmethod
     def _chances(above: Floats, scores: Floats) -> Floats:
         """A score above all seen is rarer than one in all, by as many nats as it is above."""
-        seen = np.take_along_axis(above, bins_of(scores), 1)
+        seen = above[np.arange(len(above))[:, None], bins_of(scores)]
         highest = (above > 0).sum(1, keepdims=True) * WIDTH  # where the occupied bins end
         beyond = np.where(seen > 0, 0.0, np.maximum(scores - highest, 0.0))
         trusted = np.minimum(above[:, :1] / TRUSTED, 1.0)
@@ -103,7 +103,7 @@ class Tails:
 
 
 def bins_of(scores: Floats) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = np.clip(scores / WIDTH, 0, BINS - 1).astype(np.int64)
+    found: NDArray[np.int64] = np.minimum(np.maximum(scores / WIDTH, 0.0), BINS - 1.0).astype(np.int64)
     return found
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from models import latent_pace, log_settings, log_state
@@ -158,14 +159,14 @@ class LogModel:
             "reason": ", ".join(reasons), "level": "session", "lines": state.lines, "anomalies": state.anomalies,
             "worst_line": state.worst_line, "worst_stretch": state.worst_stretch,
         }  # fmt: skip
-        return replace(answer, output=answer.output | output), lessons
+        return msgspec.structs.replace(answer, output=answer.output | output), lessons
 
     def answer(self, work: Work) -> tuple[Answer, ...]:
         """The session's anomaly as it would be were it to end now."""
         if work.state is None or not work.state.end:
             return ()
         whole, _ = self._closed_now(self._normal(work), work.state.copy())
-        return (replace(whole, is_final=False, output={k: v for k, v in whole.output.items() if k != "level"}),)
+        return (msgspec.structs.replace(whole, is_final=False, output={k: v for k, v in whole.output.items() if k != "level"}),)
 
     def pack(self, state: Any) -> bytes:
         return log_state.pack(state)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from models import metric_rows as rows
@@ -108,7 +109,7 @@ class MetricModel:
         if work.state is None or not work.state.end:
             return ()
         whole = session_answer(work.state, is_final=False)
-        return (replace(whole, output={k: v for k, v in whole.output.items() if k != "level"}),)
+        return (msgspec.structs.replace(whole, output={k: v for k, v in whole.output.items() if k != "level"}),)
 
     def pack(self, state: Any) -> bytes:
         return rows.pack(state)

@@ -20,7 +20,7 @@ SIZES = (128, 64, 32, 16, ROWS)
 ATTENTION_SIZES = (64, 16, 4, 2, 1)
 """Neighbouring query positions of a session that share a product."""
 BATCHES = (16, 8, 4, 2, 1)
-"""Sessions in one batched product. 16: 8 and 32 are no faster (tests/models/bench_encoder.py)."""
+"""Sessions in one batched product. 16: 8 and 32 are no faster (models/measuring/trunk.py)."""
 BATCHED_POSITIONS = 64
 """Query positions in one batched product. 64: 32 is as fast, 128 slower by a seventh, for the scores no longer fit the processor's memory."""
 

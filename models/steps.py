@@ -6,7 +6,7 @@ Next: models/transformer.py
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -82,8 +82,7 @@ class Boundary:
     context_after: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A label or a value for a span of items; of a segment still open (`is_final` False) or closed."""
 
     task: str
@@ -94,7 +93,7 @@ class Answer:
     confidence: float | None = None
     """Calibrated probability that the label is right."""
     value: float | None = None
-    output: dict[str, Any] = field(default_factory=dict)
+    output: dict[str, Any] = {}
     """Task-specific, JSON: all class probabilities, nats and tokens, the template's text. An answer about a whole session has
     `level`: document for topic, session for anomaly; no other has it."""
 

@@ -19,6 +19,7 @@ import fastavro
 import msgspec
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from schemas.avro_writer import writer
 from schemas.errors import CodecError, InvalidJsonError, StrataError, TruncatedRecordError, UnknownEncodingError, UnknownSchemaError
 from schemas.events import RECORDS, Micros
 
@@ -191,15 +192,8 @@ def encoder(name: str, encoding: str = "avro", schema_id: int | None = None) -> 
     if encoding == "confluent" and schema_id is None:
         raise CodecError(f"{name}: the Confluent wire format needs a schema id; register the schema first")
     prefix = _prefix(name) if schema_id is None else b"\0" + schema_id.to_bytes(4, "big")
-    schema, write, as_dict = _parsed(name), fastavro.schemaless_writer, msgspec.structs.asdict
-
-    def encode(record: Any) -> bytes:
-        out = io.BytesIO()
-        out.write(prefix)
-        write(out, schema, record if isinstance(record, dict) else as_dict(record))
-        return out.getvalue()
-
-    return encode
+    write, kind = writer(json.loads(schema_text(name)), prefix), RECORDS[name]
+    return lambda record: write(kind(**record) if isinstance(record, dict) else record)
 
 
 def _for_json(record: Any) -> dict[str, Any]:

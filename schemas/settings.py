@@ -125,7 +125,7 @@ def _convert(value: Any, kind: Any, name: str, where: str) -> Any:
             items = [i for i in value.split(",") if i.strip()] if isinstance(value, str) else value
             return tuple(_convert(i.strip() if isinstance(i, str) else i, args[0], name, where) for i in items)
         if origin is dict:
-            return _table(json.loads(value) if isinstance(value, str) else value, args[1], name, where)
+            return _table(json.loads(value or "{}") if isinstance(value, str) else value, args[1], name, where)
         if kind is str and isinstance(value, dict | list):
             raise ValueError("a text")
         return kind(value)

@@ -6,7 +6,6 @@ Exit status 0 when told to stop, 2 for a wrong setting, 1 otherwise.
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -22,7 +21,7 @@ from schemas import settings
 from schemas.codec import Codec
 from schemas.errors import SettingError, StrataError
 from schemas.registry import Registry
-from sinks import clickhouse, migrations, retention, rollups
+from sinks import clickhouse, migrations, ready, retention, rollups
 from sinks.config import SinkConfig
 from sinks.consumer import Consumer
 from sinks.errors import UnavailableError
@@ -116,9 +115,9 @@ async def serve(config: SinkConfig, environ: Mapping[str, str], ready_file: Path
             loop.add_signal_handler(number, stop.set)  # once more: the engine has handlers of its own
         if config.rollup_every_s > 0 and config.sink_index == 0:
             summing = asyncio.create_task(rollups.keep_up(opened, config.rollup_every_s, stop))
-        await Consumer(config, opened, Codec(registry), export).run(stop, lambda: tell_ready(ready_file, address))
+        await Consumer(config, opened, Codec(registry), export).run(stop, lambda: ready.tell(ready_file, address))
     finally:
-        forget(ready_file)
+        ready.forget(ready_file)
         if http:
             await http.stop()
         stop.set()
@@ -127,21 +126,6 @@ async def serve(config: SinkConfig, environ: Mapping[str, str], ready_file: Path
         if not unfinished:  # closing waits for what runs
             opened.close()
         log.info("stopped")
-
-
-def tell_ready(file: Path | None, address: str) -> None:
-    """What the supervisor and the tests wait for; written whole or not at all."""
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        written = file.with_name(file.name + ".new")
-        written.write_text(json.dumps({"pid": os.getpid(), "address": address}), encoding="utf-8")
-        written.replace(file)
-    log.info("ready")
-
-
-def forget(file: Path | None) -> None:
-    if file:
-        file.unlink(missing_ok=True)
 
 
 def http_config(config: SinkConfig) -> HttpConfig:

@@ -1,6 +1,6 @@
 """`python -m sinks.compare`, the end of `strata replay`: read what two versions said of the same sessions from their topics, and tell the difference.
 
-Knows topics and what is shown; leaves pairs and intervals to compare_pairs.py. It reads to the end that the topics have now, in no group, and commits nothing.
+Knows topics and what is shown; leaves pairs and intervals to compare_pairs.py, keeping to comparisons.py. It reads to the end that the topics have now, in no group, and commits nothing.
 Next: sinks/compare_pairs.py
 """
 
@@ -10,7 +10,8 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -22,7 +23,7 @@ from rich.text import Text
 
 from schemas.codec import Codec
 from schemas.errors import CodecError
-from sinks import compare_pairs
+from sinks import compare_pairs, comparisons
 from sinks.compare_pairs import Changed, Difference, Record
 from sinks.evaluate_text import cell
 
@@ -132,6 +133,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--prefix-a", required=True)
     parser.add_argument("--prefix-b", required=True)
     parser.add_argument("--changes", type=int, default=SHOWN_CHANGES)
+    parser.add_argument("--model-a", default="A", help="what A was called")
+    parser.add_argument("--model-b", default="B")
+    parser.add_argument("--keep-in", type=Path, metavar="DIR", help="data folder whose console shows it")
     parser.add_argument("--json", action="store_true")
     flags = parser.parse_args(argv)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -148,8 +152,11 @@ def main(argv: list[str]) -> int:
     truth = compare_pairs.truths(read_a["labels"], (a, b))
     found, changes = compare_pairs.differences(a, b, truth), compare_pairs.changed(a, b, truth)
     texts = {(r["modality"], r["session_id"], r["token_position"]): r["token_text"] for r in read_a["input-stream"]}
+    told = comparisons.made((a.version, b.version), (flags.model_a, flags.model_b), found, changes, texts, datetime.now(UTC))
+    if flags.keep_in:
+        kept = comparisons.keep(flags.keep_in, told)
+        print(f"kept: {kept}; the console shows it under Evaluation, Two versions", file=sys.stderr)
     if flags.json:
-        told = {"a": a.version, "b": b.version, "differences": [asdict(d) for d in found], "changed": [asdict(c) for c in changes]}
         print(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=250)

@@ -64,8 +64,12 @@ class EvaluationConfig:
 
     thresholds: dict[str, str] = field(default_factory=dict)
     """`question.column` -> what its values must be, such as `>= 0.8 when judged >= 100`; else `strata evaluate` ends with exit status 3."""
+    every: str = "5m"
+    """How often thresholds are looked at by `strata evaluate --watch`, which `strata up` starts when thresholds are set: 30s, 5m, 1h."""
+    since: str = "24h"
+    """What a look of `--watch` speaks of: the last 24h, 7d, 4w."""
     webhook: str = ""
-    """URL that `strata evaluate --alert` posts crossed thresholds to as JSON, beside topic `alerts`."""
+    """URL that alerts are posted to as JSON, beside topic `alerts`, again and again until it takes them."""
 
 
 @dataclass(frozen=True)

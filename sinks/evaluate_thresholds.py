@@ -1,6 +1,6 @@
 """What an evaluation must hold: conditions on the columns of questions, and the rows that break them.
 
-Knows the conditions' few words; leaves asking to questions.py and telling to evaluate_alerts.py. `">= 0.8 when judged >= 100 and task = topic"`
+Knows the conditions' few words; leaves asking to questions.py and what becomes of a broken one to alerts.py. `">= 0.8 when judged >= 100 and task = topic"`
 holds a column of every row of a question for which the rest is true; a value that is empty breaks nothing.
 """
 
@@ -42,10 +42,10 @@ class Threshold:
     must: Condition
     when: tuple[Condition, ...] = ()
 
-    def crossed(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows that break it."""
+    def judged(self, rows: Sequence[Row]) -> list[tuple[Row, bool]]:
+        """The rows it speaks of, and whether each holds."""
         spoken_of = (row for row in rows if all(row[c.column] is not None and c.holds(row) for c in self.when))
-        return [row for row in spoken_of if row[self.must.column] is not None and not self.must.holds(row)]
+        return [(row, self.must.holds(row)) for row in spoken_of if row[self.must.column] is not None]
 
 
 def read(settings: Mapping[str, str]) -> list[Threshold]:

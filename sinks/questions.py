@@ -34,6 +34,11 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
     "onset": ("1970-01-01 00:00:00", "when accuracy fell, where it is known; 1970: as the labels tell"),
 }
 """Name -> default and meaning."""
+KEYS = ("model_version", "modality", "task", "level", "boundary_type", "detected_by", "label", "feature", "state_type", "stage", "failure_type",
+        "detector", "binning", "final", "metric")  # fmt: skip
+"""Columns that tell rows apart."""
+MOMENTS = ("at", "age", "tenth", "bin")
+"""Columns that tell apart rows of the same thing."""
 GROUPS = ("Inventory", "Quality", "Calibration", "Stability", "Latency", "Drift", "Without labels", "Failures")
 
 
@@ -102,6 +107,11 @@ def ask(client: Client, name: str, **parameters: Any) -> list[Row]:
     asked = question(name)
     answer = client.ask(asked.sql, values_of(asked, parameters))
     return [dict(zip(answer.columns, map(_typed, row), strict=True)) for row in answer.rows]
+
+
+def about(row: Row) -> Row:
+    """What a row speaks of: its columns that tell it from the other rows of its question."""
+    return {name: row[name] for name in (*KEYS, *MOMENTS) if row.get(name) not in (None, "")}
 
 
 def values_of(asked: Question, given: Mapping[str, Any]) -> dict[str, Any]:

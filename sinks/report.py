@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from sinks import report_svg
-from sinks.evaluate_alerts import Crossed
+from sinks.alerts import Verdict
 from sinks.evaluate_text import shown
 from sinks.questions import GROUPS, Question, Row
 from sinks.report_svg import Point
 
 STYLE = Path(__file__).with_name("report.css")
-SERIES = ("quality", "expected", "latency", "failures")
+SERIES = ("quality", "expected", "feedback", "latency", "failures")
 """Asked once more by hour or day for the page."""
 MOST_ROWS = 500
 
 
-def page(answers: Sequence[Any], over_time: Sequence[Any], crossed: Sequence[Crossed], given: Mapping[str, Any], now: datetime) -> str:
+def page(answers: Sequence[Any], over_time: Sequence[Any], crossed: Sequence[Verdict], given: Mapping[str, Any], now: datetime) -> str:
     """The whole page. `answers` and `over_time` are sinks.evaluate.Answered; the latter are drawn over hours or days."""
     filters = ", ".join(f"{name} {cell(value)}" for name, value in given.items() if value is not None) or "all that is stored"
     body = [f"<h1>Strata: evaluation</h1><p>Asked {now:%Y-%m-%d %H:%M} UTC of {escape(filters)}.</p>", _crossed(crossed)]
@@ -38,7 +38,7 @@ def page(answers: Sequence[Any], over_time: Sequence[Any], crossed: Sequence[Cro
     return f'<!doctype html><html lang="en"><head>{head}</head><body><nav>{links}</nav><main>{"".join(body)}</main></body></html>\n'
 
 
-def _crossed(crossed: Sequence[Crossed]) -> str:
+def _crossed(crossed: Sequence[Verdict]) -> str:
     if not crossed:
         return ""
     told = "".join(
@@ -137,6 +137,7 @@ def _stages(rows: Sequence[Row]) -> str:
 PLOTS: dict[str, Callable[[Sequence[Row]], str]] = {
     "quality": lambda rows: _some({"accuracy": points(rows, "accuracy", n="judged"), "maturity": points(rows, "maturity")}, share=True),
     "f1": lambda rows: _some({"macro F1": points(rows, "macro_f1", n="judged"), "weighted F1": points(rows, "weighted_f1")}, share=True),
+    "feedback": lambda rows: _some({"share of thumbs up": points(rows, "share_up", n="thumbs")}, share=True),
     "errors": lambda rows: _some({"mean absolute error": points(rows, "mean_absolute", n="valued")}),
     "segments": lambda rows: _some(
         {"Pk": points(rows, "pk", n="sessions"), "WindowDiff": points(rows, "window_diff"), "F1": points(rows, "f1")}, share=True
@@ -165,6 +166,7 @@ PLOTS: dict[str, Callable[[Sequence[Row]], str]] = {
 OVER_TIME = {
     "quality": ("accuracy", True, False),
     "expected": ("expected", True, False),
+    "feedback": ("share_up", True, False),
     "latency": ("p99_ms", False, True),
     "failures": ("failures", False, False),
 }

@@ -244,6 +244,8 @@ class BatchConsumer(Consumer):
         if assignment is None or tp not in assignment.tps:
             return True
         state, flight = assignment.state_value(tp), self.in_flight.get(tp)
+        if self._thread.holds(tp):
+            return True
         if state._position is None or state.highwater is None or state._position < state.highwater:
             return True
         return flight is not None and len(flight) > 0 and flight[-1].last_offset >= reached

@@ -1,13 +1,14 @@
-"""Polling: the thread that fetches records, so that heartbeats go on whatever the main loop does.
+"""Polling: the thread that fetches records, so that heartbeats and fetches go on whatever the main loop does.
 
-Knows aiokafka's fetcher: what was fetched, pausing, seeking, and when the next fetch may start. Leaves what is in flight and what may
-be committed to batching.py.
+Knows aiokafka's fetcher: what was fetched, pausing, seeking, and when the next fetch may start. What comes is collected here, partition by
+partition, until the main loop takes it. Leaves what is in flight and what may be committed to batching.py.
 Next: streams/batching.py
 """
 
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import aiokafka
@@ -40,6 +41,23 @@ class Record(Protocol):
     headers: list[tuple[str, bytes]]
 
 
+@dataclass(slots=True)
+class Collected:
+    """Records of one partition that were fetched and not taken yet."""
+
+    assignment: Any
+    """aiokafka's, under which they were fetched."""
+    records: list[Record] = field(default_factory=list)
+    size: int = 0
+    """Of their values, bytes."""
+    next_offset: int = -1
+    """After the last of them: where the partition is read on."""
+
+    def is_current(self, tp: TP) -> bool:
+        """Whether they still come next: the partition was neither taken away nor sought since."""
+        return bool(self.assignment.active) and self.assignment.state_value(tp)._position == self.next_offset
+
+
 class BatchThread(AIOKafkaConsumerThread):
     """The consumer's thread: polls aiokafka and seeks; everything here runs in the thread's own event loop, unless it says otherwise."""
 
@@ -48,6 +66,12 @@ class BatchThread(AIOKafkaConsumerThread):
     _waiter: asyncio.Future | None = None
     heard_s = float("inf")
     """When the last heartbeat that succeeded was sent, monotonic clock."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._collected: dict[TP, Collected] = {}
+        self._on_the_way: set[TP] = set()
+        """Partitions whose records the main loop was given and has not delivered yet."""
 
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
         header_names.accept_any()
@@ -58,10 +82,23 @@ class BatchThread(AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        # aiokafka's own is 100 ms, which every partition without room would cost all the others
         consumer = self._ensure_consumer()
-        consumer._fetcher._prefetch_backoff = LINGER_S
-        beat = consumer._coordinator._do_heartbeat
+        fetcher, beat = consumer._fetcher, consumer._coordinator._do_heartbeat
+        fetcher._prefetch_backoff = 0.0  # aiokafka's own is 100 ms, which every partition that is full here would cost all the others
+        fetch, answered_s = fetcher._proc_fetch_request, 0.0
+
+        async def fetch_and_collect(*request: Any) -> bool:
+            """Collect what a fetch brings before the next one is made, busy as the main loop may be: a partition whose records lie with the
+            fetcher is left out of the next fetch, and that one would wait FETCH_WAIT_MS for partitions where nothing happens."""
+            nonlocal answered_s
+            if (early_s := answered_s + LINGER_S - time.monotonic()) > 0:
+                await asyncio.sleep(early_s)
+            if has_new := await fetch(*request):
+                self._collect(fetcher)
+                answered_s = time.monotonic()
+            return bool(has_new)
+
+        fetcher._proc_fetch_request = fetch_and_collect
 
         async def heartbeat() -> bool:
             sent_s = time.monotonic()
@@ -72,8 +109,12 @@ class BatchThread(AIOKafkaConsumerThread):
         consumer._coordinator._do_heartbeat = heartbeat
 
     async def poll(self) -> dict[TP, tuple[list[Record], int]]:
-        """Wait for records of partitions that have room; {} once the flow is stopped. Called from the main loop."""
+        """Wait for records of partitions that have room; {} once the flow is stopped. Called from the main loop, one at a time."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._poll(), self.thread_loop))
+
+    def holds(self, tp: TP) -> bool:
+        """Whether records of a partition were fetched that the main loop has not delivered. Called from the main loop."""
+        return tp in self._collected or tp in self._on_the_way
 
     def wake(self) -> None:
         """Make the poll look again: the flow stopped, or a partition got room. Called from the main loop."""
@@ -88,42 +129,62 @@ class BatchThread(AIOKafkaConsumerThread):
 
     async def _poll(self) -> dict[TP, tuple[list[Record], int]]:
         fetcher = self._ensure_consumer()._fetcher
+        self._on_the_way.clear()
         with fetcher._subscriptions.fetch_context():
             while self.consumer.flow_active:
                 if fetcher._closed:
                     raise ConsumerStoppedError()
                 if fetcher._subscriptions.reassignment_in_progress:
                     await fetcher._subscriptions.wait_for_assignment()
-                elif taken := self._take(fetcher):
+                    continue
+                self._collect(fetcher)
+                if taken := self._take():
                     return taken
-                else:
-                    self._waiter = fetcher._create_fetch_waiter()
-                    await self._waiter
+                self._raise_errors(fetcher)
+                self._waiter = fetcher._create_fetch_waiter()
+                await self._waiter
         return {}
 
-    def _take(self, fetcher: Any) -> dict[TP, tuple[list[Record], int]]:
-        """What was fetched of partitions that have room: records and the offset after them."""
-        taken: dict[TP, tuple[list[Record], int]] = {}
+    def _collect(self, fetcher: Any) -> None:
+        """Take over what was fetched, as much as makes one batch of each partition."""
+        most = self.app.conf.broker_max_poll_records or 4000
         for tp in list(fetcher._records):
-            if not self.consumer.has_room(tp):
-                if not fetcher._subscriptions.is_assigned(tp):
-                    del fetcher._records[tp]
-                continue
-            result = fetcher._records[tp]
-            if isinstance(result, FetchResult):
-                records, next_offset = _drain(result, tp, self.app.conf.broker_max_poll_records or 4000)
-                if next_offset >= 0:
-                    taken[TP(*tp)] = records, next_offset
-                if result.has_more():
-                    continue
-            elif taken:
-                break  # an error: raised by the next poll
-            del fetcher._records[tp]
-            if not result.calculate_backoff():  # else the fetcher looks again by itself, LINGER_S after the answer
-                fetcher._notify(fetcher._wait_consume_future)
+            result, place = fetcher._records[tp], TP(*tp)
             if not isinstance(result, FetchResult):
-                result.check_raise()
+                continue  # an error: raised by a poll that has nothing else to give
+            held = self._collected.get(place)
+            if held is None or not held.is_current(place):
+                held = self._collected[place] = Collected(result._assignment)  # before the position moves: see `holds`
+            if len(held.records) < most and held.size < MAX_BATCH_BYTES:
+                _drain(result, tp, held, most)
+            if held.next_offset < 0:
+                del self._collected[place]
+            if result.has_more():
+                continue
+            del fetcher._records[tp]
+            fetcher._notify(fetcher._wait_consume_future)
+
+    def _take(self) -> dict[TP, tuple[list[Record], int]]:
+        """What is collected of partitions that have room: records and the offset after them."""
+        taken: dict[TP, tuple[list[Record], int]] = {}
+        for place in list(self._collected):
+            held = self._collected[place]
+            if not held.is_current(place):
+                del self._collected[place]
+            elif self.consumer.has_room(place):
+                self._on_the_way.add(place)
+                del self._collected[place]
+                taken[place] = held.records, held.next_offset
         return taken
+
+    def _raise_errors(self, fetcher: Any) -> None:
+        """Raise what a fetch ran into."""
+        for tp in list(fetcher._records):
+            result = fetcher._records[tp]
+            if not isinstance(result, FetchResult):
+                del fetcher._records[tp]
+                fetcher._notify(fetcher._wait_consume_future)
+                result.check_raise()
 
     async def seek_streams(self, tps: Iterable[TP], epoch: int) -> Mapping[TP, int | None]:
         """Seek partitions to their committed offsets, and those without one to where the reset policy says. Returns the offsets.
@@ -157,23 +218,21 @@ class BatchThread(AIOKafkaConsumerThread):
         self._wake()
 
 
-def _drain(result: FetchResult, tp: Any, max_records: int) -> tuple[list[Record], int]:
-    """FetchResult.getall with a limit of bytes, and without its copy of each record."""
+def _drain(result: FetchResult, tp: Any, held: Collected, most: int) -> None:
+    """FetchResult.getall into `held`, with a limit of bytes, and without its copy of each record."""
     source = result._partition_records
-    records: list[Record] = []
     if source is None or not result.check_assignment(tp):
-        return records, -1
+        return
     source._consumer_record = _as_it_is
-    size = 0
     for record in source:
-        records.append(record)
-        size += len(record.value or b"")
-        if size >= MAX_BATCH_BYTES or len(records) >= max_records:
-            result._update_position()
-            return records, source.next_fetch_offset
-    result._update_position()
-    result._partition_records = None
-    return records, source.next_fetch_offset
+        held.records.append(record)
+        held.size += len(record.value or b"")
+        if held.size >= MAX_BATCH_BYTES or len(held.records) >= most:
+            break
+    else:
+        result._partition_records = None
+    held.next_offset = source.next_fetch_offset
+    result._assignment.state_value(tp).consumed_to(held.next_offset)
 
 
 def _as_it_is(tp: Any, record: Record) -> Record:

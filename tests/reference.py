@@ -53,7 +53,8 @@ webhook = "https://alerts.example.org/strata"
 "drift.is_alarm" = "= 0"
 ```
 
-`strata evaluate` then ends with exit status 3 when a row of the question has another value; an end of an interval (`accuracy_high`) makes sure that chance alone does not cross it. In the environment:
+`strata up` then holds the thresholds every five minutes, and sends an alert when a crossing begins and when it ends (docs/evaluation.md).
+`strata evaluate` ends with exit status 3 when a row of the question has another value; an end of an interval (`accuracy_high`) makes sure that chance alone does not cross it. In the environment:
 `STRATA_EVALUATION_THRESHOLDS='{"latency.p99_ms": "<= 200"}'`.
 """,
 }

@@ -8,7 +8,7 @@ from there to Kafka's time of its last output or changelog row. CPU counts until
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,23 @@ from schemas.topics import SESSION_TABLES, app_id
 READY_S = 60.0
 POLL_S = 0.1
 STALLED_S = 60.0
+SCRIPTS = Path(__file__).parent / "peers"
 
 
 class BenchError(StackError):
     """A program of the benchmark did not do its work."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a program is told."""
+
+    bootstrap: str
+    places: Places
+    folder: Path
+    """Its own."""
+    peers: Path | None
+    """Interpreter of the peers' environment."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +51,15 @@ class Contender:
     title: str
     places: Callable[[str], Places]
     """prefix -> its topics and group"""
-    command: Callable[[str, Places, Path], list[str]]
-    """bootstrap, topics, its folder -> command line"""
+    command: Callable[["Where"], list[str]]
     settings: Mapping[str, str]
     share: float = 1.0
     """Of the records of a round: a slow one gets fewer, so that all work about as long."""
+    least: int = load.SESSIONS
+    """Records of the smallest round."""
     creates_topics: bool = False
-    extra_outputs: bool = False
-    """Writes other records than predictions too."""
+    outputs: Callable[[int], int] = load.expected_outputs
+    """Records read -> records of its target when it is through."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +86,19 @@ def _module(name: str) -> list[str]:
     return [sys.executable, "-m", f"deploy.benchmarks.{name}"]
 
 
-def _flags(bootstrap: str, places: Places) -> list[str]:
-    return ["--bootstrap", bootstrap, "--group", places.group, "--source", places.source, "--target", places.target]
+def _flags(where: Where) -> list[str]:
+    places = where.places
+    return ["--bootstrap", where.bootstrap, "--group", places.group, "--source", places.source, "--target", places.target]
+
+
+def quix_places(prefix: str) -> Places:
+    """Its changelog's name is the library's."""
+    return Places(f"{prefix}tokens", f"{prefix}predictions", f"changelog__{prefix}quix--{prefix}tokens--default", f"{prefix}quix")
+
+
+def quix(script: str) -> Callable[[Where], list[str]]:
+    """Command of a peer's script."""
+    return lambda where: [str(where.peers), str(SCRIPTS / f"{script}.py"), *_flags(where), "--data-dir", str(where.folder / "state")]
 
 
 NULL_MODEL = {"STRATA_MODEL": "null"}
@@ -87,24 +112,23 @@ FAUST = Contender(
     "faust",
     "Faust, one event at a time",
     _rival("faust"),
-    lambda bootstrap, places, folder: [
-        *_module("faust_one_by_one"), *_flags(bootstrap, places), "--data-dir", str(folder), "--web-port", str(ports.free_port())
-    ],
+    lambda where: [*_module("faust_one_by_one"), *_flags(where), "--data-dir", str(where.folder), "--web-port", str(ports.free_port())],
     {},
     share=1 / 20,
-)  # fmt: skip
+)
 BY_HAND = Contender(
     "aiokafka",
     "aiokafka by hand, no recovery",
     _rival("aiokafka"),
-    lambda bootstrap, places, folder: [*_module("aiokafka_loop"), *_flags(bootstrap, places), "--changelog", places.changelog],
+    lambda where: [*_module("aiokafka_loop"), *_flags(where), "--changelog", where.places.changelog],
     {},
 )
+QUIX = Contender("quix", "Quix Streams", quix_places, quix("quix_loop"), {}, share=1 / 4)
 SPINE = Contender(
     "strata",
     "Strata, null model, the same outputs",
     _worker_places,
-    lambda bootstrap, places, folder: [sys.executable, "-m", "streams"],
+    lambda where: [sys.executable, "-m", "streams"],
     {**NULL_MODEL, **ONLY_PREDICTIONS},
     creates_topics=True,
 )
@@ -116,27 +140,40 @@ SPINE_ALL = Contender(
     NULL_MODEL,
     share=1 / 4,
     creates_topics=True,
-    extra_outputs=True,
 )
-CONTENDERS = (FAUST, BY_HAND, SPINE, SPINE_ALL)
+CONTENDERS = (FAUST, QUIX, BY_HAND, SPINE, SPINE_ALL)
 
 
-async def run(contender: Contender, desk: Desk, bootstrap: str, prefix: str, count: int, folder: Path, environ: Mapping[str, str]) -> Run:
-    """Run one contender once on fresh topics. Raises BenchError when it ends early, stalls or does not make all outputs."""
+async def run(
+    contender: Contender,
+    desk: Desk,
+    bootstrap: str,
+    prefix: str,
+    count: int,
+    folder: Path,
+    environ: Mapping[str, str],
+    peers: Path | None = None,
+    rows: Callable[[int], Iterable[tuple[int, bytes, bytes]]] = load.records,
+) -> Run:
+    """Run one contender once on fresh topics. Raises BenchError when it ends early, stalls or does not make all outputs.
+
+    rows: how many -> the records.
+    """
     places = contender.places(prefix)
     if contender.creates_topics:
         await asyncio.to_thread(topics.create_missing, bootstrap, prefix, load.PARTITIONS)
     else:
         await desk.create(places)
-    count = max(load.SESSIONS, round(count * contender.share))
-    with _process(contender, bootstrap, places, prefix, folder, environ) as process:
+    count = max(contender.least, round(count * contender.share))
+    where = Where(bootstrap, places, folder, peers)
+    with process_of(contender, where, prefix, environ) as process:
         try:
             # 1. warm up
             warm = await desk.fill(places.source, load.warm_up())
             await _until_committed(desk, places, warm, process, READY_S)
             # 2. the backlog, while it sleeps
             process.suspend()
-            await desk.fill(places.source, load.records(count))
+            await desk.fill(places.source, rows(count))
             # 3. go
             cpu, begun_ms = _cpu(process), time.time() * 1000
             process.resume()
@@ -145,19 +182,18 @@ async def run(contender: Contender, desk: Desk, bootstrap: str, prefix: str, cou
             took_s = (await desk.last_append_ms((places.target, places.changelog)) - begun_ms) / 1000
         except psutil.Error as problem:
             raise BenchError(f"{contender.title}: the process ended; last lines of its log:\n{broker.tail(folder / 'log')}") from problem
-    made, wanted = await desk.end(places.target), load.expected_outputs(count)
+    made, wanted = await desk.end(places.target), contender.outputs(count)
     if made != wanted:
         raise BenchError(f"{contender.title}: {made} outputs of {count} records, wanted {wanted}; see {folder / 'log'}")
     return Run(contender.name, count, count / took_s, used / count * 1e5, rss / 1e6)
 
 
 @contextmanager
-def _process(
-    contender: Contender, bootstrap: str, places: Places, prefix: str, folder: Path, environ: Mapping[str, str]
-) -> Iterator[psutil.Process]:
+def process_of(contender: Contender, where: Where, prefix: str, environ: Mapping[str, str]) -> Iterator[psutil.Process]:
+    folder = where.folder
     folder.mkdir(parents=True, exist_ok=True)
     own = {
-        "STRATA_KAFKA_BOOTSTRAP": bootstrap,
+        "STRATA_KAFKA_BOOTSTRAP": where.bootstrap,
         "STRATA_TOPIC_PREFIX": prefix,
         "STRATA_DATA_DIR": str(folder),
         "STRATA_PARTITIONS": str(load.PARTITIONS),
@@ -165,7 +201,7 @@ def _process(
     }
     (folder / "strata.toml").touch()  # an empty one: the caller's settings are not part of the comparison
     clean = {k: v for k, v in environ.items() if not k.startswith(("STRATA_", "OTEL_"))}
-    started = processes.start(contender.command(bootstrap, places, folder), folder / "log", {**clean, **own, **contender.settings})
+    started = processes.start(contender.command(where), folder / "log", {**clean, **own, **contender.settings})
     try:
         yield psutil.Process(started.pid)
     finally:

@@ -5,7 +5,6 @@ Knows what is sent and how it is joined; leaves stacks to deploy/bench.py. Both 
 
 import asyncio
 import contextlib
-import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.benchmarks.contest import BenchError
 from deploy.benchmarks.load import Desk
+from deploy.benchmarks.open_loop import Spread, spread
 from deploy.replay import Pace, Play, Sample, load_samples, replay
 from schemas.codec import Codec
 from schemas.topics import app_id
@@ -26,17 +26,6 @@ SETTLE_S = 30.0
 """How long the worker may take to commit what was sent."""
 APPEND_TIME = 1
 """timestamp_type of LogAppendTime."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Delays of one kind of record, milliseconds."""
-
-    count: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    max_ms: float
 
 
 @dataclass(frozen=True)
@@ -122,16 +111,6 @@ def _cpu(pids: Mapping[str, int]) -> dict[str, float]:
             times = psutil.Process(pid).cpu_times()
             found[name] = times.user + times.system
     return found
-
-
-def spread(delays: Sequence[float]) -> Spread:
-    """Percentiles by nearest rank: the smallest delay that so many are not above."""
-    ordered = sorted(delays)
-
-    def at(share: float) -> float:
-        return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
-
-    return Spread(len(ordered), at(0.5), at(0.95), at(0.99), ordered[-1])
 
 
 async def _play(plays: Sequence[Play], bootstrap: str, prefix: str, rate: float) -> int:

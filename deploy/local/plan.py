@@ -143,6 +143,20 @@ def console_plan(config: DeployConfig, addresses: Addresses, environ: Mapping[st
     )
 
 
+def alerts_plan(config: DeployConfig, addresses: Addresses, environ: Mapping[str, str]) -> Plan:
+    """The thresholds of the settings, held again and again: `strata evaluate --watch`."""
+    ready = state.run_dir(config.data_dir) / "alerts.ready"
+    return Plan(
+        name="alerts",
+        command=(sys.executable, "-m", "sinks.evaluate", "--watch"),
+        log=config.data_dir / "logs" / "alerts.log",
+        address=f"topic {config.topic_prefix}alerts",
+        is_ready=lambda pid: probe.ready_file_speaks_for(ready, pid),
+        patience_s=120.0,
+        environ={**environ, **settings(config, addresses), "STRATA_READY_FILE": str(ready)},
+    )
+
+
 def settings(config: DeployConfig, addresses: Addresses) -> dict[str, str]:
     """What the parts are told through their environment; the rest of their settings they read themselves."""
     told = {

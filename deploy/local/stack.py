@@ -1,4 +1,4 @@
-"""One local stack from its start to its end: broker, topics, worker(s), sink, console.
+"""One local stack from its start to its end: broker, topics, worker(s), sink, console, and the watcher of thresholds where any are set.
 
 Knows the order: the lock of the data folder, ports, broker, topics, then worker, sink and console together; leaves processes to supervisor.py.
 Next: deploy/local/background.py
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deploy.config import DeployConfig
+from deploy.config import DeployConfig, are_thresholds_set
 from deploy.errors import NotReadyError, StackError
 from deploy.local import aot, broker, kafka_server, plan, probe, processes, state, topics
 from deploy.local.progress import Progress
@@ -70,6 +70,8 @@ class Stack:
         environ = self._setup.environ
         parts = [plan.worker_plan(i, config, addresses, environ) for i in range(config.workers)]
         parts += [plan.sink_plan(config, addresses, environ), plan.console_plan(config, addresses, environ)]
+        if are_thresholds_set(environ):
+            parts.append(plan.alerts_plan(config, addresses, environ))
         self._say("starting " + ", ".join(p.name for p in parts))
         stage = self._supervisor.add_stage(parts)
         self._supervisor.await_ready(stage, self._pause)

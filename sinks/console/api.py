@@ -3,6 +3,7 @@
 Knows paths, parameters and who may; leaves the work to sessions.py, traces.py, giving.py and broadcast.py.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import StreamingResponse
 
 from schemas.events import LabelEvent, Micros
+from sinks import comparisons
 from sinks.console import access, evaluation, sessions, traces
 from sinks.console.access import Caller
 from sinks.console.giving import Kind
@@ -190,6 +192,21 @@ async def ask_question(
         "sql": evaluation.written_out(asked, values),
         "chart": asdict(shown),
     }
+
+
+@router.get("/evaluation/comparisons")
+async def list_comparisons(request: Request, caller: Viewer) -> list[dict[str, Any]]:
+    """Comparisons of two versions that `strata replay` made, the newest first."""
+    return await asyncio.to_thread(comparisons.listed, request.app.state.parts.config.data_dir)
+
+
+@router.get("/evaluation/comparisons/{name}")
+async def one_comparison(request: Request, caller: Viewer, name: Annotated[str, Field(max_length=200)]) -> dict[str, Any]:
+    """One comparison: paired differences with their intervals, and the examples that changed."""
+    found = await asyncio.to_thread(comparisons.read, request.app.state.parts.config.data_dir, name)
+    if found is None:
+        raise HTTPException(404, f"no comparison {name[:200]!r} is kept here; /api/v1/evaluation/comparisons lists them")
+    return found
 
 
 @router.get("/traces")

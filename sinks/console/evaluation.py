@@ -13,21 +13,18 @@ from schemas.errors import SettingError
 from sinks import questions
 from sinks.console.giving import GivenError
 from sinks.console.tables import Row, Tables
-from sinks.questions import PLACEHOLDER, Question
+from sinks.questions import KEYS, PLACEHOLDER, Question
 
 AT_A_TIME = 2
 """Questions running at once: the embedded engine has a few threads, and the writer needs them too."""
 FIGURES = {
-    "calibration": "ece", "corrections": "corrected", "drift": "psi", "errors": "mean_absolute", "expected": "expected", "f1": "macro_f1",
+    "calibration": "ece", "corrections": "corrected", "drift": "psi", "errors": "mean_absolute", "expected": "expected", "f1": "macro_f1", "feedback": "share_up",
     "failures": "failures", "labels": "f1", "latency": "p95_ms", "partials": "share", "quality": "accuracy", "reliability": "accuracy",
     "representations": "cosine_distance", "segments": "f1", "stability": "flips_per_span", "stages": "p95_ms",
 }  # fmt: skip
 """Question -> the column that is drawn. One that is not here is drawn by its first column that has an interval, else shown as a table."""
-KEYS = ("model_version", "modality", "task", "level", "boundary_type", "detected_by", "label", "feature", "state_type", "stage", "failure_type",
-        "detector", "binning", "final", "metric")  # fmt: skip
-"""Columns that tell rows apart."""
 GROUPS = (
-    ("Right", ("quality", "f1", "labels", "segments", "errors", "expected")),
+    ("Right", ("quality", "f1", "labels", "segments", "errors", "expected", "feedback")),
     ("Sure", ("calibration", "reliability", "partials")),
     ("Steady", ("stability", "corrections")),
     ("Fast", ("latency", "stages")),

@@ -19,7 +19,8 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from sinks.console import drawing, evaluation, layers, sessions, traces
+from sinks import comparisons
+from sinks.console import comparing, drawing, evaluation, layers, sessions, traces
 from sinks.console.access import AccessError, read_token
 from sinks.console.api import Filter, Modality, Viewer
 from sinks.console.guard import TOKEN_COOKIE, is_own_path
@@ -160,6 +161,49 @@ async def ask_all(
         tasks=tasks,
         given=given,
         chosen={**given, "days": days},
+    )
+
+
+@router.get("/evaluation/versions")
+async def list_comparisons(request: Request, caller: Viewer) -> Response:
+    """The newest comparison of two versions, else what to do for one."""
+    found = await asyncio.to_thread(comparisons.listed, request.app.state.parts.config.data_dir)
+    if found:
+        return RedirectResponse(f"/evaluation/versions/{quote(found[0]['name'])}", 303)
+    return page(request, "versions.html", here="evaluation", listed=[], whole=None)
+
+
+@router.get("/evaluation/versions/{name}")
+async def one_comparison(
+    request: Request,
+    caller: Viewer,
+    name: str,
+    show: Literal["", "won", "lost", "wrong", "unknown"] = "",
+    task: Filter = "",
+    page_number: Annotated[int, Query(alias="page", ge=1, le=10_000)] = 1,
+) -> Response:
+    """Two versions side by side: paired differences, and the examples that changed."""
+    folder = request.app.state.parts.config.data_dir
+    listed, whole = await asyncio.gather(asyncio.to_thread(comparisons.listed, folder), asyncio.to_thread(comparisons.read, folder, name))
+    if whole is None:
+        raise HTTPException(404, f"no comparison {name[:200]!r} is kept here")
+    shown = comparing.examples(whole, show, task)
+    first = (page_number - 1) * PAGE
+    return page(
+        request,
+        "versions.html",
+        here="evaluation",
+        listed=listed,
+        whole=whole,
+        groups=comparing.groups(whole),
+        counts=comparing.counts(whole, task),
+        tasks=comparing.tasks(whole),
+        shown=shown[first : first + PAGE],
+        total=len(shown),
+        more=len(shown) > first + PAGE,
+        show=show,
+        task=task,
+        number=page_number,
     )
 
 

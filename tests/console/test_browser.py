@@ -3,12 +3,16 @@
 import re
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from sinks import compare_pairs, comparisons
 from tests.console.conftest import Console
+from tests.sinks.evaluation_rows import prediction
 
 pytestmark = [pytest.mark.broker, pytest.mark.browser, pytest.mark.timeout(300)]
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -86,6 +90,7 @@ def test_a_label_is_given_and_reaches_clickhouse(
     place.locator(".right").click()
     expect(page.locator("#said")).to_contain_text(f"Kept: {label} is right")
     kept = f"SELECT label, prediction_id FROM labels WHERE session_id = '{read}' AND task = 'topic' ORDER BY timestamp"
+    thumbs = f"SELECT label, value FROM labels WHERE session_id = '{read}' AND task = 'feedback' ORDER BY timestamp"
     wait_long(lambda: console.rows(kept), "the label")
     assert console.rows(kept) == [{"label": label, "prediction_id": about}]
     # a correction after it: what was wrong, and what is right
@@ -94,9 +99,13 @@ def test_a_label_is_given_and_reaches_clickhouse(
     page.keyboard.press("Enter")
     wait_long(lambda: len(console.rows(kept)) == 2, "the correction")
     assert console.rows(kept)[-1]["label"] == "Weather"
-    assert console.rows(f"SELECT label, value FROM labels WHERE session_id = '{read}' AND task = 'feedback'") == [
-        {"label": label, "value": 0}
-    ]
+    assert console.rows(thumbs) == [{"label": label, "value": 1}, {"label": label, "value": 0}]
+
+    def counted() -> bool:
+        found = console.api("evaluation/questions/feedback?modality=chat")["rows"]
+        return [(r["up"], r["down"], r["corrected"]) for r in found if r["task"] == "topic"] == [(0, 1, 1)]
+
+    wait_long(counted, "the thumb in the evaluation: the last one, corrected", 150)
 
 
 def test_a_text_that_is_tried_is_drawn_and_judged_while_it_is_read(
@@ -164,6 +173,45 @@ def test_questions_are_drawn_and_a_row_is_a_filter_for_all(
     latency.locator("td a", has_text="chat").first.click()
     expect(page).to_have_url(re.compile("modality=chat"))
     expect(page.locator("select[name=modality]")).to_have_value("chat")
+
+
+def test_two_versions_are_compared_side_by_side_and_an_example_that_changed_leads_to_its_session(
+    read: str, console: Console, window: Callable[..., Page]
+) -> None:
+    """What B says differently of two items of the session, as `strata replay` keeps it; one of them is labelled."""
+    said = [
+        [{"modality": "chat", "label": label} for label in labels]
+        for labels in (["Hotels"] * 6, ["Hotels", "Restaurants", *["Hotels"] * 3, "Music"])
+    ]
+    sides = [
+        compare_pairs.side([prediction(n, read, task="topic", model_version=version, **one) for n, one in enumerate(some)], [])
+        for version, some in zip(("text-a", "text-b"), said, strict=True)
+    ]
+    truth = {(read, "topic", 1): "Restaurants", (read, "topic", 0): "Hotels"}
+    found, changes = compare_pairs.differences(*sides, truth), compare_pairs.changed(*sides, truth)
+    texts = {("chat", read, 5): HOSTILE, ("chat", read, 1): "Trattoria Nonna"}
+    comparisons.keep(
+        Path(console.environ["STRATA_DATA_DIR"]),
+        comparisons.made(("text-a", "text-b"), ("shipped", "new/"), found, changes, texts, datetime.now(UTC)),
+    )
+    page = window("/evaluation?days=0")
+    page.get_by_role("link", name="Two versions").click()
+    expect(page.locator(".sides")).to_contain_text("text-b")
+    accuracy = page.locator(".measures tr", has_text="accuracy")
+    expect(accuracy).to_contain_text("only A 0, only B 1")
+    expect(accuracy).to_contain_text("+50.0 points")
+    assert accuracy.locator(".against .interval").count() == 1
+    expect(page.locator(".example")).to_have_count(2)
+    expect(page.locator(".example.unknown")).to_contain_text(HOSTILE)
+    page.get_by_role("link", name="B is right").click()
+    expect(page.locator(".example")).to_have_count(1)
+    expect(page.locator(".example.won")).to_contain_text("Trattoria Nonna")
+    page.locator(".example a").click()
+    expect(page).to_have_url(re.compile(f"/sessions/{read}#item-1$"))
+    expect(page.locator("#item-1")).to_be_in_viewport()
+    for theme in ("light", "dark"):
+        assert window("/evaluation/versions", color_scheme=theme).evaluate(CONTRAST) == [], theme
+    assert window("/evaluation/versions", **PHONE).evaluate("document.documentElement.scrollWidth") <= 375
 
 
 @pytest.mark.parametrize("path", PAGES)

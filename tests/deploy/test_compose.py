@@ -1,6 +1,7 @@
 """docker-compose.yml: held to our settings and commands, and each of our services' commands run as a plain process."""
 
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -20,10 +21,10 @@ import yaml
 from deploy import cli
 from deploy.config import DeployConfig
 from schemas.settings import variable
-from sinks.config import SinkConfig
+from sinks.config import EvaluateConfig, SinkConfig
 from streams.config import StreamConfig
 
-OURS = ("topics", "worker", "writer")
+OURS = ("topics", "worker", "writer", "alerts")
 SERVERS = ("kafka", "clickhouse")
 SUBSTITUTE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 
@@ -85,7 +86,7 @@ def test_what_keeps_running_has_a_health_check_a_restart_policy_and_bounded_logs
 
 
 def test_our_services_are_healthy_by_the_file_they_write_when_ready(compose: dict[str, Any]) -> None:
-    for name in ("worker", "writer"):
+    for name in ("worker", "writer", "alerts"):
         service = compose["services"][name]
         file = service["environment"]["STRATA_READY_FILE"]
         assert service["healthcheck"]["test"] == ["CMD", "test", "-f", file]
@@ -115,8 +116,9 @@ def test_each_command_is_a_command_of_strata(compose: dict[str, Any]) -> None:
 
 def test_each_variable_is_a_setting_of_the_part_that_gets_it(compose: dict[str, Any]) -> None:
     common = set(settings_of(DeployConfig))
-    known = {"topics": common, "worker": common | set(settings_of(StreamConfig)), "writer": common | set(settings_of(SinkConfig))}
-    shared = set(settings_of(StreamConfig)) | set(settings_of(SinkConfig)) | common
+    configs = {"worker": StreamConfig, "writer": SinkConfig, "alerts": EvaluateConfig}
+    known = {"topics": common, **{name: common | set(settings_of(config)) for name, config in configs.items()}}
+    shared = set().union(*known.values())
     for name in OURS:
         given = {v for v in compose["services"][name]["environment"] if v.startswith("STRATA_")}
         # the writer's __main__ reads its ready file itself
@@ -187,7 +189,13 @@ def test_each_command_runs_with_its_own_settings_as_a_plain_process(
         "STRATA_CLICKHOUSE_HTTP_PORT": str(free_port()),
         "STRATA_MODEL": "null",
     }
-    given = {"CLICKHOUSE_PASSWORD": "x", "STRATA_TOPIC_PREFIX": topic_prefix, "STRATA_PARTITIONS": "2"}
+    thresholds = json.dumps({"latency.p99_ms": "<= 200"})
+    given = {
+        "CLICKHOUSE_PASSWORD": "x",
+        "STRATA_TOPIC_PREFIX": topic_prefix,
+        "STRATA_PARTITIONS": "2",
+        "STRATA_EVALUATION_THRESHOLDS": thresholds,
+    }
     outside = {k: v for k, v in os.environ.items() if not k.startswith(("STRATA_", "OTEL_"))}
 
     def start(name: str) -> tuple[subprocess.Popen[bytes], Path]:
@@ -202,7 +210,7 @@ def test_each_command_runs_with_its_own_settings_as_a_plain_process(
 
     topics, _ = start("topics")
     assert topics.wait(60) == 0
-    running = {name: start(name) for name in ("worker", "writer")}
+    running = {name: start(name) for name in ("worker", "writer", "alerts")}
     try:
         for name, (process, ready) in running.items():
             wait_until(lambda ready=ready, process=process: ready.exists() or process.poll() is not None, 90.0, f"{name} ready")
@@ -213,5 +221,5 @@ def test_each_command_runs_with_its_own_settings_as_a_plain_process(
         for process, _ in running.values():
             process.send_signal(signal.SIGTERM)
         ended = {name: process.wait(30) for name, (process, _) in running.items()}
-    assert ended == {"worker": 0, "writer": 0}
+    assert ended == {"worker": 0, "writer": 0, "alerts": 0}
     assert not any(ready.exists() for _, ready in running.values())

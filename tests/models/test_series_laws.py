@@ -4,7 +4,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -119,18 +118,6 @@ def test_bytes_that_are_no_state_are_refused(data: bytes) -> None:
 
 def test_no_bytes_are_a_new_series() -> None:
     assert unpack_many([b"", b""]).tobytes() == new_rows(2).tobytes()
-
-
-def test_a_thousand_series_are_read_at_more_than_fifty_thousand_points_a_second() -> None:
-    rows, slots, chance = new_rows(1000), np.arange(1000), np.random.default_rng(2)
-    best = 0.0
-    for n in range(30):
-        values, times = chance.normal(0, 1, 1000), np.full(1000, STEP_US * n)
-        start = time.process_time()
-        read_many(rows, slots, values, times)
-        if n:  # the first call compiles
-            best = max(best, 1000 / (time.process_time() - start))
-    assert best > 50_000
 
 
 def test_code_is_kept_under_a_name_of_its_sources_and_compiled_anew_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

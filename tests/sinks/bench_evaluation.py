@@ -1,6 +1,6 @@
 """How soon the questions are answered over so many rows, and what summing them up costs: `python -m tests.sinks.bench_evaluation [--rows N] [--days N]`.
 
-Rows are made in the engine: answers with confidences, labels for one in fifty, measurements of one record in ten, input records, failures, representations, over some
+Rows are made in the engine: answers with confidences, labels for one in fifty and thumbs for some of them, measurements of one record in ten, input records, failures, representations, over some
 months with a drift of confidence at the end. The folder may be kept (`--folder`) and asked again without making it anew.
 """
 
@@ -24,6 +24,8 @@ COMMON = (
 LABELS = "['billing', 'outage', 'weather', 'hotels', 'flights', 'music', 'other']"
 SAID = f"{LABELS}[1 + sipHash64(intDiv(number, 20), 7) % 7]"
 SURE = "(0.4 + 0.6 * pow((sipHash64(number, 5) % 1000003) / 1000003, if(number > 0.9 * {rows}, 1., 0.4)))"
+THUMB = "intDiv(number, 51) % 7 = 0"
+"""One label in seven is a thumb."""
 TABLES = {
     "predictions": (
         1,
@@ -34,8 +36,9 @@ TABLES = {
     "input_stream": (1, "toInt32(sipHash64(number, 1) % 4000) AS token_id, repeat('x', 1 + sipHash64(number, 2) % 12) AS token_text, toInt64(number % 500) AS token_position, toInt32(512) AS buffer_size, map() AS metadata"),
     "labels": (
         51,
-        f"if(modality IN ('tokens', 'chat'), 'topic', 'severity') AS task, if((sipHash64(number, 5) % 1000003) / 1000003 < 0.8, {SAID}, 'other') AS label, "
-        "NULL AS value, NULL AS prediction_id, toInt64(number % 500) AS position, NULL AS span_end, NULL AS event_timestamp",
+        f"if({THUMB}, 'feedback', if(modality IN ('tokens', 'chat'), 'topic', 'severity')) AS task, if((sipHash64(number, 5) % 1000003) / 1000003 < 0.8, {SAID}, 'other') AS label, "
+        f"if({THUMB}, toFloat64(sipHash64(number, 6) % 5 > 0), NULL) AS value, if({THUMB}, toString(intDiv(number, 2)), NULL) AS prediction_id, "
+        "toInt64(number % 500) AS position, NULL AS span_end, NULL AS event_timestamp",
     ),
     "performance": (10, "['latency_ms', 'step_ms', 'wait_ms', 'decode_ms'][1 + number % 4] AS metric_name, exp(3 * (sipHash64(number, 4) % 1000003) / 1000003) AS metric_value, 'ms' AS unit, '{}' AS context"),
     "failures": (5000, "toString(number) AS failure_id, 'InvalidJsonError' AS failure_type, '' AS exception, '' AS stack_trace, '{}' AS context, ['retry', 'dead_letter'][1 + number % 2] AS recovery_action, true AS recovery_success"),
@@ -48,18 +51,25 @@ CHUNK = 5_000_000
 
 
 def make(database: ClickHouse, rows: int, days: int) -> None:
+    """Chunk by chunk; one that is there already is left, one that was cut off is made anew, so that a run that was stopped goes on."""
     gap = days * 86_400_000_000 / rows
     for table, (one_in, columns) in TABLES.items():
         began = time.monotonic()
+        fields = COMMON + ", " + columns
+        for name, value in {"table": table, "begin": BEGIN_US, "gap": gap, "rows": rows}.items():
+            fields = fields.replace("{" + name + "}", str(value))
+        names = ", ".join(re.findall(r" AS (\w+)", fields))
         for low in range(0, rows, CHUNK):
-            fields = COMMON + ", " + columns
-            for name, value in {"table": table, "begin": BEGIN_US, "gap": gap, "rows": rows}.items():
-                fields = fields.replace("{" + name + "}", str(value))
-            names = ", ".join(re.findall(r" AS (\w+)", fields))
-            database.command(
-                f"INSERT INTO {table} ({names}) SELECT {fields} FROM numbers({low}, {min(CHUNK, rows - low)}) WHERE number % {one_in} = 0"
-            )
-        print(f"  {table}: {rows // one_in:,} rows in {time.monotonic() - began:.0f} s", flush=True)
+            high = min(rows, low + CHUNK)
+            mine = f"kafka_offset >= {low} AND kafka_offset < {high}"
+            wanted = (high - 1) // one_in - (low - 1) // one_in
+            there = database.rows(f"SELECT count() FROM {table} WHERE {mine}")[0][0]
+            if there == wanted:
+                continue
+            if there:
+                database.command(f"DELETE FROM {table} WHERE {mine}")
+            database.command(f"INSERT INTO {table} ({names}) SELECT {fields} FROM numbers({low}, {high - low}) WHERE number % {one_in} = 0")
+            print(f"  {table}: {high:,} of {rows:,}, {time.monotonic() - began:.0f} s", flush=True)
 
 
 def main() -> None:
@@ -68,13 +78,15 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=60)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only-make", action="store_true", help="make the rows and end; the same command goes on where it was stopped")
     chosen = parser.parse_args()
     logging.basicConfig(level="WARNING")
     folder = chosen.folder or Path(tempfile.mkdtemp())
     database = ClickHouse(Address(str(folder / "clickhouse")))
     migrations.migrate(database, migrations.read())
-    if database.rows("SELECT count() FROM predictions")[0][0] == 0:
-        make(database, chosen.rows, chosen.days)
+    make(database, chosen.rows, chosen.days)
+    if chosen.only_make:
+        return
     began, cpu = time.monotonic(), time.process_time()
     hours = rollups.refresh(database)
     print(f"summed up {hours:,} hours in {time.monotonic() - began:.0f} s, {time.process_time() - cpu:.0f} s of processor")
@@ -82,7 +94,7 @@ def main() -> None:
     assert rollups.refresh(database) == 0
     print(f"nothing due: found in {1e3 * (time.monotonic() - began):.0f} ms, {1e3 * (time.process_time() - cpu):.0f} ms of processor")
     database.command(
-        "INSERT INTO predictions (event_id, timestamp, session_id, modality, model_version, prediction_type, task) SELECT generateUUIDv4(), max(timestamp), 'late', 'logs', 'model-2', 'final', 'severity' FROM predictions"
+        "INSERT INTO predictions (event_id, timestamp, session_id, modality, model_version, prediction_type, task, kafka_offset) SELECT generateUUIDv4(), max(timestamp), 'late', 'logs', 'model-2', 'final', 'severity', -1 FROM predictions"
     )
     began, cpu = time.monotonic(), time.process_time()
     assert rollups.refresh(database) == 1

@@ -10,16 +10,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from aiohttp import web
-from aiokafka import AIOKafkaConsumer
 
-from deploy.local import topics
 from schemas.errors import SettingError
-from sinks import evaluate, evaluate_alerts, evaluate_thresholds, questions, report, retention, rollups
+from sinks import evaluate, evaluate_thresholds, evaluate_watch, questions, report, retention, rollups
+from sinks.asking import Answered, moment
 from sinks.clickhouse import ClickHouse
 from sinks.config import EvaluateConfig, EvaluationConfig
-from sinks.evaluate import Answered
-from sinks.evaluate_alerts import AlertError, Crossed
 from sinks.evaluate_text import cell, shown
 from sinks.http_interface import HttpInterface
 from sinks.http_query import HttpConfig
@@ -97,44 +93,11 @@ def test_a_threshold_that_means_nothing_is_refused(name: str, text: str, told: s
         evaluate_thresholds.read({name: text})
 
 
-async def test_crossed_thresholds_reach_the_webhook_and_one_that_does_not_answer_is_told() -> None:
-    got: list[dict] = []
-
-    async def take(request: web.Request) -> web.Response:
-        got.append(await request.json())
-        return web.Response(status=500 if len(got) > 1 else 200)
-
-    app = web.Application()
-    app.router.add_post("/", take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/"  # type: ignore[union-attr]
-    (threshold,) = evaluate_thresholds.read({"latency.p99_ms": "<= 5"})
-    row = dict.fromkeys((c.name for c in threshold.asked.columns), None) | {"p99_ms": 9.5, "at": NOW}
-    message = Crossed(threshold, row).message(NOW)
-    assert (message["value"], message["must_be"], message["row"]["at"]) == (9.5, "<= 5", "2026-01-02T12:00:00+00:00")
-    assert message["alert_id"] == Crossed(threshold, dict(row)).message(NOW + timedelta(1))["alert_id"]
-    await asyncio.to_thread(evaluate_alerts.post, [message], url)
-    assert got == [{"alerts": [message]}]
-    with pytest.raises(AlertError, match="500"):
-        await asyncio.to_thread(evaluate_alerts.post, [message], url)
-    await runner.cleanup()
-
-
-@pytest.mark.broker
-async def test_crossed_thresholds_reach_the_topic_alerts(broker: str, topic_prefix: str) -> None:
-    await asyncio.to_thread(topics.create_missing, broker, topic_prefix, 1)
-    (threshold,) = evaluate_thresholds.read({"latency.p99_ms": "<= 5"})
-    row = dict.fromkeys((c.name for c in threshold.asked.columns), None) | {"p99_ms": 9.5, "task": "topic"}
-    message = Crossed(threshold, row).message(NOW)
-    await evaluate_alerts.publish([message], broker, topic_prefix)
-    consumer = AIOKafkaConsumer(topic_prefix + "alerts", bootstrap_servers=broker, auto_offset_reset="earliest", enable_auto_commit=False)
-    await consumer.start()
-    record = await asyncio.wait_for(consumer.getone(), 20)
-    await consumer.stop()
-    assert (record.key, json.loads(record.value)) == (b"latency.p99_ms", message)
+async def test_a_watch_without_thresholds_or_with_a_wrong_time_is_refused(served: EvaluateConfig) -> None:
+    with pytest.raises(SettingError, match="no threshold is set"):
+        evaluate_watch.run(evaluate.parser().parse_args(["--watch"]), served, None)
+    with pytest.raises(SettingError, match="wanted such as 30s"):
+        evaluate_watch.run(evaluate.parser().parse_args(["--every", "often"]), holding(served, {"quality.accuracy": ">= 0"}), None)
 
 
 class Tags(HTMLParser):
@@ -188,12 +151,12 @@ def test_an_empty_page_is_a_page() -> None:
 
 
 def test_times_are_read_as_people_write_them() -> None:
-    assert evaluate.moment("24h", NOW) == NOW - timedelta(hours=24)
-    assert evaluate.moment("2w", NOW) == NOW - timedelta(weeks=2)
-    assert evaluate.moment("2026-01-31", NOW) == datetime(2026, 1, 31, tzinfo=UTC)
-    assert evaluate.moment("2026-01-31T12:00:00+02:00", NOW) == datetime(2026, 1, 31, 10, tzinfo=UTC)
+    assert moment("24h", NOW) == NOW - timedelta(hours=24)
+    assert moment("2w", NOW) == NOW - timedelta(weeks=2)
+    assert moment("2026-01-31", NOW) == datetime(2026, 1, 31, tzinfo=UTC)
+    assert moment("2026-01-31T12:00:00+02:00", NOW) == datetime(2026, 1, 31, 10, tzinfo=UTC)
     with pytest.raises(SettingError, match="wanted such as"):
-        evaluate.moment("yesterday", NOW)
+        moment("yesterday", NOW)
 
 
 def test_a_value_stands_with_its_interval_and_empty_columns_are_left_out() -> None:

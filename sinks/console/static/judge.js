@@ -1,5 +1,5 @@
-// Thumbs and corrections: up writes the label that was predicted as the truth, down asks for the right one and writes that.
-// Down alone writes task `feedback`, value 0, so that what is known to be wrong is kept even without a correction.
+// Thumbs and corrections. A thumb is a record of task `feedback`, value 1 or 0, counted by the question `feedback`. Up also writes the label that was
+// predicted as the truth; down asks for the right one and writes that.
 import { element, say, send } from "./page.js";
 
 document.addEventListener("click", async (event) => {
@@ -9,8 +9,8 @@ document.addEventListener("click", async (event) => {
   const about = place.dataset;
   const base = { session_id: about.session, prediction_id: about.prediction || null, position: Number(about.position), span_end: Number(about.end) };
   try {
+    await send("/api/v1/labels", { ...base, task: "feedback", label: about.label, value: right ? 1 : 0 });
     if (right) await send("/api/v1/labels", { ...base, task: about.task, label: about.label });
-    else await send("/api/v1/labels", { ...base, task: "feedback", label: about.label, value: 0 });
   } catch (problem) {
     say(problem.message, true);
     return;

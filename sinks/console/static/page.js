@@ -104,7 +104,20 @@ function copies() {
   });
 }
 
+// a link to an item leads to what holds it: an item has an anchor of its own only where each is shown
+function land() {
+  const [, item] = location.hash.match(/^#item-(\d+)$/) ?? [];
+  document.querySelector(".targeted")?.classList.remove("targeted");
+  if (item === undefined || document.getElementById(`item-${item}`)) return;
+  const spots = [...document.querySelectorAll('[id^="item-"], [id^="sentence-"]')].map((e) => [Number(e.id.split("-")[1]), e]).filter(([n]) => n <= Number(item));
+  const found = spots.sort((a, b) => a[0] - b[0]).at(-1)?.[1];
+  found?.classList.add("targeted");
+  found?.scrollIntoView({ block: "center" });
+}
+
 theme();
 keys();
 copies();
+land();
+addEventListener("hashchange", land);
 document.getElementById("keys-button").addEventListener("click", () => document.getElementById("keys").showModal());

@@ -1,0 +1,78 @@
+"""The page of figures, made anew from the files of all parts: goals first, then each part's tables and pictures.
+
+Knows Markdown; leaves measuring to the parts.
+Next: deploy/benchmarks/plots.py
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy.benchmarks import results
+from deploy.benchmarks.results import Goal, Result, Table, figure
+
+INTRODUCTION = """# Benchmarks
+
+Made by `strata bench` from the files in `{folder}/`; `strata bench --only PART` measures a part again and leaves the others. Programs of a part take turns
+within its rounds, and what is shown are medians, of ratios the medians of each round's. Ratios are what counts: absolute figures are those of the
+machine named with each part, which broker, writer and the load itself share.
+"""
+PENDING = "A figure that was not reached is shown like the others."
+
+
+def write(folder: Path, order: Sequence[str]) -> Path:
+    """Write the page beside `folder` from its files, parts in `order`."""
+    found = [results.load(folder / f"{name}.json") for name in order if (folder / f"{name}.json").exists()]
+    page = folder.with_suffix(".md")
+    page.write_text(text(found, folder.name), encoding="utf-8")
+    return page
+
+
+def text(found: Sequence[Result], folder: str) -> str:
+    """The whole page."""
+    goals = [(goal, result) for result in found for goal in result.goals]
+    reached = sum(goal.reached for goal, _ in goals)
+    lines = [INTRODUCTION.format(folder=folder), f"## What must be shown: {reached} of {len(goals)} reached\n", PENDING + "\n"]
+    lines += _table(Table("", ["what", "against", "seen", "to reach", "reached", "part"], [[*goal_row(g), r.part] for g, r in goals]))
+    for result in found:
+        lines += ["", f"## {result.part}: {result.title}\n", _where(result) + "\n"]
+        for note in result.notes:
+            lines.append(f"{note}\n")
+        for table in result.tables:
+            lines += [f"**{table.title}**\n", *_table(table), ""]
+        for plot in result.plots:
+            lines.append(f"![{plot.title}]({folder}/{plot.name}.png)\n")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def goal_row(goal: Goal) -> list[str]:
+    """What, against, seen, to reach, reached."""
+    bound = "at most " if goal.at_most else ""
+    return [
+        goal.what,
+        goal.against,
+        _with_unit(goal.seen, goal.unit),
+        bound + _with_unit(goal.wanted, goal.unit),
+        "yes" if goal.reached else "**no**",
+    ]
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return f"{figure(value)} {unit}".strip()
+
+
+def _where(result: Result) -> str:
+    m = result.machine
+    versions = ", ".join(f"{name} {version}" for name, version in m.get("versions", {}).items())
+    quick = ", quick" if result.quick else ""
+    return (
+        f"{m['time']}, {m['processor']}, {m['cpus']} CPUs, {m['memory_gb']} GB, {m['system']}, Python {m['python']}, {versions}; "
+        f"{result.rounds} rounds{quick}, {result.took_s:.0f} s, load {m['load']} at the end."
+    )
+
+
+def _table(table: Table) -> list[str]:
+    return [
+        "| " + " | ".join(table.head) + " |",
+        "|" + " --- |" * len(table.head),
+        *("| " + " | ".join(row) + " |" for row in table.rows),
+    ]

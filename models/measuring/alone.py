@@ -1,0 +1,121 @@
+"""What a piece of text costs in the whole text model, with nothing around it: tokenizer, trunk, levels, answers.
+
+Knows works and rates; leaves where texts come from to who calls it. Sessions take turns through the texts, each from another place, with
+the ticks that a live stream of ten pieces a second has.
+Next: models/transformer.py
+"""
+
+import statistics
+from collections.abc import Sequence
+from time import perf_counter, process_time
+from typing import Any
+
+from models.config import TextSettings
+from models.kv_cache import BYTES_PER_ID
+from models.steps import Item, Work
+from models.transformer import StreamingHierarchicalTransformer
+
+STEP_US = 100_000
+"""Event time between two pieces of a session."""
+LABEL_EVERY, DOCUMENT_EVERY = 5, 100
+"""Pieces from one partial label to the next, and from one document state to the next: half a second and ten seconds."""
+STATE_EVERY = 10
+
+
+class Sessions:
+    """Sessions of one model and what each has read."""
+
+    def __init__(self, model: StreamingHierarchicalTransformer, texts: Sequence[str], n: int, name: str = "s"):
+        self.model, self.texts = model, texts
+        self.names = [f"tokens/{name}-{i}" for i in range(n)]
+        self.states: list[Any] = [None] * n
+        self.done = 0
+
+    def read(self, n_items: int) -> None:
+        """One step: the next n_items pieces of every session."""
+        works = [Work(name, state, self._items(i, n_items)) for i, (name, state) in enumerate(zip(self.names, self.states))]
+        results = self.model.step(works)
+        if problem := next((r.error for r in results if r.error is not None), None):
+            raise problem
+        self.states = [r.state for r in results]
+        self.done += n_items
+
+    def _items(self, session: int, n_items: int) -> list[Item]:
+        places = range(self.done, self.done + n_items)
+        return [
+            Item(
+                at,
+                self.texts[(session * 37 + at) % len(self.texts)],
+                at * STEP_US,
+                wants_label=at % LABEL_EVERY == LABEL_EVERY - 1,
+                wants_state=(at + session) % STATE_EVERY == 0,
+                wants_document=at % DOCUMENT_EVERY == DOCUMENT_EVERY - 1,
+            )
+            for at in places
+        ]
+
+
+def measure(texts: Sequence[str], n_sessions: int, n_items: int, chunk: int, warm: int = 0) -> dict[str, float]:
+    """Pieces and tokens a second of so many sessions that read n_items pieces each, `chunk` in a step; after `warm` pieces that do not count."""
+    model = StreamingHierarchicalTransformer.load()
+    sessions = Sessions(model, texts, n_sessions)
+    for _ in range(0, warm, chunk):
+        sessions.read(chunk)
+    wall, core, steps = perf_counter(), process_time(), list[float]()
+    for _ in range(0, n_items, chunk):
+        began = perf_counter()
+        sessions.read(chunk)
+        steps.append(perf_counter() - began)
+    wall, core = perf_counter() - wall, process_time() - core
+    pieces = n_sessions * -(-n_items // chunk) * chunk
+    sample = texts[:2000]
+    per_piece = len(model.tokenizer.encode("".join(sample))) / len(sample)
+    return {
+        "pieces": pieces,
+        "pieces_per_s": pieces / wall,
+        "tokens_per_piece": per_piece,
+        "core_us_per_piece": core / pieces * 1e6,
+        "step_ms": statistics.median(steps) * 1000,
+        "threads": model.encoder.n_threads,
+    }
+
+
+def by_sessions(texts: Sequence[str], counts: Sequence[int], pieces: int, rounds: int) -> list[dict[str, float]]:
+    """Core time of a piece against how many sessions take turns, one piece each in a step; medians of interleaved rounds."""
+    model = StreamingHierarchicalTransformer.load(settings=TextSettings())
+    groups = [Sessions(model, texts, n, f"of-{n}") for n in counts]
+    for group in groups:
+        for _ in range(8):
+            group.read(16)  # windows with something in them
+    took = {n: list[tuple[float, float]]() for n in counts}
+    for _ in range(rounds):
+        for n, group in zip(counts, groups):
+            n_steps = max(2, pieces // n)
+            wall, core = perf_counter(), process_time()
+            for _ in range(n_steps):
+                group.read(1)
+            took[n].append(((perf_counter() - wall) / n_steps / n * 1e6, (process_time() - core) / n_steps / n * 1e6))
+    return [
+        {"sessions": n, "wall_us": statistics.median(w for w, _ in took[n]), "core_us": statistics.median(c for _, c in took[n])}
+        for n in counts
+    ]
+
+
+def by_length(texts: Sequence[str], lengths: Sequence[int], n_sessions: int, pieces: int) -> list[dict[str, float]]:
+    """Core time of a piece in sessions that have read so many pieces, the way to there read too; growing lengths, one pass."""
+    model = StreamingHierarchicalTransformer.load()
+    sessions, found = Sessions(model, texts, n_sessions), []
+    for length in lengths:
+        while sessions.done < length:
+            sessions.read(min(256, length - sessions.done))
+        wall, core = perf_counter(), process_time()
+        for _ in range(0, pieces, 16):
+            sessions.read(16)
+        n = n_sessions * -(-pieces // 16) * 16
+        found.append({"pieces": length, "wall_us": (perf_counter() - wall) / n * 1e6, "core_us": (process_time() - core) / n * 1e6})
+    return found
+
+
+def tokens_in(state: Any) -> int:
+    """Tokens of a session's window."""
+    return len(state.window) // BYTES_PER_ID

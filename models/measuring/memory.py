@@ -1,0 +1,61 @@
+"""What sessions hold: memory of hot ones, bytes of a state row, time to rebuild one that was evicted.
+
+Memory is the process's own growth, resident, from a model that is loaded and has stepped once to all sessions with full windows.
+Next: models/cache_pool.py
+"""
+
+import statistics
+from collections.abc import Sequence
+from time import perf_counter
+
+import psutil
+
+from models.config import CacheSettings, TextSettings
+from models.measuring.alone import Sessions, tokens_in
+from models.transformer import StreamingHierarchicalTransformer
+
+REBUILT = 64
+JOINED = 16
+"""Pieces read as one, on the way to full windows: what is held is the same."""
+GROUP = 50
+"""Sessions that step together."""
+
+
+def measure(texts: Sequence[str], n_sessions: int, n_items: int, max_mb: float) -> dict[str, float]:
+    """n_items: pieces of each session; with about 300 a window was full once."""
+    model = StreamingHierarchicalTransformer.load(settings=TextSettings(state=CacheSettings(max_cache_size_mb=max_mb)))
+    texts = ["".join(texts[at : at + JOINED]) for at in range(0, len(texts), JOINED)]
+    warm = Sessions(model, texts, GROUP, "warm")
+    warm.read(2)
+    for name in warm.names:
+        model.drop(name)
+    process = psutil.Process()
+    before = process.memory_info().rss
+    groups = [Sessions(model, texts, min(GROUP, n_sessions - at), f"g{at}") for at in range(0, n_sessions, GROUP)]
+    for group in groups:
+        while group.done * JOINED < n_items:
+            group.read(1)
+    grown = process.memory_info().rss - before
+    names, states = [n for g in groups for n in g.names], [s for g in groups for s in g.states]
+    rows = [len(model.pack(state)) for state in states]
+    hot, cache_bytes = len(model.pool), model.cache_bytes()
+    took = []
+    for name, state in list(zip(names, states))[-REBUILT:]:
+        model.drop(name)
+        began = perf_counter()
+        model.rebuild(name, state)
+        took.append((perf_counter() - began) * 1000)
+    windows = [tokens_in(state) for state in states]
+    return {
+        "sessions": len(states),
+        "hot": hot,
+        "grown_mb": grown / 1e6,
+        "loaded_mb": before / 1e6,
+        "caches_mb": cache_bytes / 1e6,
+        "cache_bytes": cache_bytes / max(hot, 1),
+        "row_bytes_median": statistics.median(rows),
+        "row_bytes_max": max(rows),
+        "window_tokens_median": statistics.median(windows),
+        "rebuild_ms_median": statistics.median(took),
+        "rebuild_ms_max": max(took),
+    }
