@@ -25,6 +25,8 @@ MOST_SYSTEMS = 8
 """Of a tenant, the young one among them: some 0.7 MB each. Beyond it the one that wrote nothing for longest is forgotten."""
 REMEMBERED = 16_384
 """Templates whose system is kept at hand."""
+LEAST = 100
+"""Lessons learned at a time, or as many as were learned before: how loud lines usually are cannot be told by a model that knows none."""
 FULL = 1 << 20
 """Lines of all systems, at most, beside which one is rare."""
 UNSEEN = "unseen system"
@@ -147,8 +149,11 @@ class Systems:
         models, last, counts = dict(self.models), dict(self.last), self.counts
         lines = self.lines + sum(not lesson.is_replay for lesson in lessons)
         for number, some in sorted(mine.items()):
-            models[number] = replace(models[number], counts=counts).taught(some, models[number].steps)
-            counts, last[number] = models[number].counts, lines
+            model = replace(models[number], counts=counts)
+            while some:
+                n = max(int(model.lines), LEAST)
+                model, some = model.taught(some[:n], model.steps), some[n:]
+            models[number], counts, last[number] = model, model.counts, lines
         if not models[youngest := max(models)].is_young:
             number = youngest + 1
             models[number], last[number] = LatentModel.new(models[youngest].kind, models[youngest].density_kind, number=number), lines

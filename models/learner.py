@@ -111,7 +111,7 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
     pending: bytes
     carried: int
     detectors: list[bytes]
-    systems: list[tuple[int, int, int]] = []
+    systems: list[tuple[int, int, int, int]] = []
 
 
 LATEST = 100
@@ -137,6 +137,7 @@ class Learner(Generic[M]):
         self.taught = 0
         """Lines that versions were made of."""
         self._heard, self._known = Counter[int](), Counter[int]()  # lines by system: heard, and of which versions were made
+        self._added = Counter[int]()  # of them, by the last version
         self.clock_us = 0
         """The tenant's event time: the latest of its lines."""
         self.recent = 0.0
@@ -213,7 +214,7 @@ class Learner(Generic[M]):
             made = current.taught(lessons, self.updates + seed)
             if problem := diverged(current, made):
                 raise ArithmeticError(problem)
-            judges = self._grown([*self.buffer.held_out(), *latest])
+            judges = _grown([*self.buffer.held_out(), *latest], self._known)
             before, after = mean_surprise(current, judges), mean_surprise(made, judges)
         except Exception as problem:  # whatever these lines make the model run into: the version before goes on judging
             self.refused += 1
@@ -221,7 +222,8 @@ class Learner(Generic[M]):
         figures |= {"judges": float(len(judges)), "surprise_before": before, "surprise_after": after}
         is_grown = self.taught > LEAST_TAUGHT
         self.taught += len(fresh)
-        self._known.update(lesson.system for lesson in fresh)
+        self._added = Counter(lesson.system for lesson in fresh)
+        self._known.update(self._added)
         for old in sorted(self._heard)[:-COUNTED]:
             del self._heard[old], self._known[old]
         if is_grown and not after <= before + settings.worse_by:
@@ -237,26 +239,23 @@ class Learner(Generic[M]):
 
     def _worse(self, current: M, previous: M) -> Update[M] | None:
         """A roll-back, where the lines since the last version surprise it clearly more than they would have its predecessor."""
-        probes = self._grown(self._pending[-PROBED:])
+        probes = _grown(self._pending[-PROBED:], self._known - self._added)  # that the predecessor knew
         if len(probes) < LEAST_PROBED:
             return None
         now, then = mean_surprise(current, probes), mean_surprise(previous, probes)
         if now <= then + self._settings.worse_by:
             return None
         self.updates, self._carried = self.updates + 1, len(self._pending)
+        self._known -= self._added
         figures = {"judges": float(len(probes)), "surprise_before": then, "surprise_after": now}
         return Update(
             previous, "rolled_back", current.version, f"lines since surprise it by {now:.4f}, its predecessor by {then:.4f}", figures
         )
 
-    def _grown(self, lessons: Sequence[Lesson]) -> list[Lesson]:
-        """Lessons of systems of which enough was learned."""
-        return [lesson for lesson in lessons if self._known[lesson.system] > LEAST_TAUGHT]
-
     def begin_again(self) -> None:
         """The weights are gone, with the release that made them: what the buffer holds is new to the next ones."""
         self.taught = 0
-        self._known.clear()
+        self._known, self._added = Counter(), Counter()
         self._pending, self._carried = [*[lesson for _, lesson in self.buffer.numbered()], *self._pending], 0
 
     def pack(self) -> bytes:
@@ -264,7 +263,7 @@ class Learner(Generic[M]):
         row = _Row(
             self.lines, self.updates, self.refused, self.taught, self.clock_us, self.recent, self.buffer.pack(), self.quarantine.pack(),
             lesson_codec.encode(self._pending), self._carried, [d.pack() for d in self._detectors.values()],
-            [(n, heard, self._known[n]) for n, heard in self._heard.items()],
+            [(n, heard, self._known[n], self._added[n]) for n, heard in self._heard.items()],
         )  # fmt: skip
         return msgspec.msgpack.encode(row)
 
@@ -277,11 +276,16 @@ class Learner(Generic[M]):
         learner.buffer = ReplayBuffer.unpack(row.buffer)
         learner.quarantine.restore(row.quarantine)
         learner._pending, learner._carried = lesson_codec.decode(row.pending), row.carried
-        learner._heard.update({n: heard for n, heard, _ in row.systems})
-        learner._known.update({n: known for n, _, known in row.systems})
+        for n, heard, known, added in row.systems:
+            learner._heard[n], learner._known[n], learner._added[n] = heard, known, added
         for detector, state in zip(learner._detectors.values(), row.detectors, strict=True):
             detector.restore(state)
         return learner
+
+
+def _grown(lessons: Sequence[Lesson], known: Counter[int]) -> list[Lesson]:
+    """Lessons of systems of which enough was learned."""
+    return [lesson for lesson in lessons if known[lesson.system] > LEAST_TAUGHT]
 
 
 def _capped(lessons: Sequence[Lesson], of_a_kind: int) -> list[Lesson]:

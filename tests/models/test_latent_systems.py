@@ -140,3 +140,23 @@ def test_a_new_system_is_learned_though_the_tenant_is_past_its_warm_up():
     assert len(learner.quarantine) == 1
     learner.hear(Heard(replace(odd, text="other", system=2), 1))
     assert len(learner.quarantine) == 1
+
+
+def test_a_burst_of_first_lines_teaches_what_a_trickle_does():
+    """Thousands of lines may wait for the first version: the usual must be usual to it."""
+    burst = Systems.new().taught(lived(700), 0)
+    assert {label for label, _, _ in read(burst, KINDS)} == {"normal"}
+    assert read(burst, ODD[2])[1][0] == "anomaly"
+
+
+def test_a_version_is_not_rolled_back_for_a_system_that_its_predecessor_did_not_know():
+    learner: Learner[Systems] = Learner("t", LearningSettings(template_share=1.0))
+    model, previous, actions = Systems.new(), None, []
+    for lesson in lived(1500):
+        learner.hear(Heard(replace(lesson, surprise=model.surprise([lesson])[0] if learner.waiting % 50 == 0 else 0.0), 1))
+        if learner.waiting >= 2000:
+            made = learner.update(model, previous)
+            previous, model = (model, made.model) if made.action == "taught" else (None, made.model)
+            actions.append(made.action)
+    assert actions
+    assert set(actions) == {"taught"}
