@@ -15,7 +15,8 @@ from deploy.benchmarks.ground import Ground
 from deploy.benchmarks.results import Goal, Plot, Result, Series, Table, figure
 
 SESSIONS = 128
-PER_SESSION, QUICK_PER_SESSION = 200, 40
+PER_SESSION, QUICK_PER_SESSION = 120, 40
+ALONE_S, QUICK_ALONE_S = 10.0, 2.0
 WARM_UP = 40
 PLUMBING_RECORDS, QUICK_PLUMBING_RECORDS = 200_000, 40_000
 WORKERS = (1, 2, 4)
@@ -31,7 +32,7 @@ def tokens(ground: Ground) -> Result:
         said = f"round {number + 1} of {ground.rounds}"
         count = QUICK_PLUMBING_RECORDS if ground.quick else PLUMBING_RECORDS
         lanes.append(asyncio.run(plumbing.one(ground, bootstrap, None, SPINE_ALL, count, said)).records_per_s)
-        flags = ("--sessions", SESSIONS, "--items", per_session // 2)
+        flags = ("--sessions", SESSIONS, "--seconds", QUICK_ALONE_S if ground.quick else ALONE_S)
         one_core.append(ground.model("alone", *flags, cpus={0})["pieces_per_s"])
         both.append(ground.model("alone", *flags)["pieces_per_s"])
         with ground.stack() as stack:

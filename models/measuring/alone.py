@@ -55,19 +55,19 @@ class Sessions:
         ]
 
 
-def measure(texts: Sequence[str], n_sessions: int, n_items: int, chunk: int, warm: int = 0) -> dict[str, float]:
-    """Pieces and tokens a second of so many sessions that read n_items pieces each, `chunk` in a step; after `warm` pieces that do not count."""
+def measure(texts: Sequence[str], n_sessions: int, seconds: float, chunk: int, warm: int = 0) -> dict[str, float]:
+    """Pieces and tokens a second of so many sessions, `chunk` pieces of each in a step, for about so long; after `warm` pieces that do not count."""
     model = StreamingHierarchicalTransformer.load()
     sessions = Sessions(model, texts, n_sessions)
     for _ in range(0, warm, chunk):
         sessions.read(chunk)
-    wall, core, steps = perf_counter(), process_time(), list[float]()
-    for _ in range(0, n_items, chunk):
-        began = perf_counter()
+    began, core, steps = perf_counter(), process_time(), list[float]()
+    while perf_counter() - began < seconds:
+        at = perf_counter()
         sessions.read(chunk)
-        steps.append(perf_counter() - began)
-    wall, core = perf_counter() - wall, process_time() - core
-    pieces = n_sessions * -(-n_items // chunk) * chunk
+        steps.append(perf_counter() - at)
+    wall, core = perf_counter() - began, process_time() - core
+    pieces = n_sessions * len(steps) * chunk
     sample = texts[:2000]
     per_piece = len(model.tokenizer.encode("".join(sample))) / len(sample)
     return {

@@ -23,7 +23,7 @@ GROUP = 50
 
 
 def measure(texts: Sequence[str], n_sessions: int, n_items: int, max_mb: float) -> dict[str, float]:
-    """n_items: pieces of each session; with about 300 a window was full once."""
+    """n_items: pieces of each session; with 240 windows are nearly full for the first time."""
     model = StreamingHierarchicalTransformer.load(settings=TextSettings(state=CacheSettings(max_cache_size_mb=max_mb)))
     texts = ["".join(texts[at : at + JOINED]) for at in range(0, len(texts), JOINED)]
     warm = Sessions(model, texts, GROUP, "warm")
