@@ -102,9 +102,13 @@ async def test_a_failure_reaches_the_agent_and_nothing_later_is_settled(failing:
 
     steps = {"publish": told.step("publish 0"), "settle": told.step("settle 0")} | {failing: fail}
     await deliveries.begin(steps["publish"], steps["settle"])
-    with pytest.raises(OSError, match="away"):
+
+    async def go_on() -> None:
         await told.begin(deliveries, 1)
         await deliveries.finished()
+
+    with pytest.raises(OSError, match="away"):
+        await go_on()
     await asyncio.sleep(0.02)
     assert not any("settle 1" in line for line in told.lines)
     assert not consumer.working
