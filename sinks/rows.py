@@ -1,6 +1,7 @@
-"""Records -> rows: what each table takes from a record of its topic, one function a kind.
+"""Records -> rows, rows -> blocks: what each table takes from a record of its topic.
 
-Knows columns and their Arrow types; leaves bytes to schemas/codec.py, spans to spans.py and writing to clickhouse.py.
+An event is stored as the Avro bytes it came in; a label and a span are columns of their own and go in as Arrow. Knows columns and their
+Arrow types; leaves Avro's bytes to schemas/codec.py, spans to spans.py and writing to clickhouse.py.
 Next: sinks/clickhouse.py
 """
 

@@ -5,6 +5,7 @@ import uuid
 import pytest
 
 from schemas.codec import Codec, Stored, encoder
+from schemas.events import Event
 from sinks import migrations
 from sinks.clickhouse import Address, ClickHouse, sorted_error
 from sinks.deduplication import Table
@@ -56,6 +57,16 @@ def test_a_row_is_stored_as_it_is(database: ClickHouse) -> None:
     asked = "SELECT toString(event_id), toUnixTimestamp64Micro(timestamp), session_id, token_text, metadata, kafka_offset FROM input_stream"
     assert database.rows(asked) == [(row.event_id, 1_700_000_000_000_001, "s'\\\0", text, {"a": "1", "b": "2"}, 1)]
     assert Table(database, "input_stream").write([row]).duplicates == 1
+
+
+def test_an_answer_without_label_and_value_has_null_and_not_a_number(database: ClickHouse) -> None:
+    own = {"prediction_id": "p", "prediction_type": "final", "task": "topic", "revision": 0, "position": 3, "span_start": 0, "span_end": 4}
+    given = {k: v for k, v in fields(1).items() if k in Event.__struct_fields__} | own
+    values = [given, given | {"event_id": str(uuid.UUID(int=7)), "label": "hotel", "confidence": 0.5, "value": -1.5}]
+    rows = [Codec().event("predictions", encoder("predictions")(v)) for v in values]
+    assert Table(database, "predictions").write(rows).inserted == 2
+    asked = "SELECT label, confidence, isNaN(value), output FROM predictions ORDER BY label NULLS FIRST"
+    assert database.rows(asked) == [(None, None, 1, "{}"), ("hotel", 0.5, 0, "{}")]
 
 
 def test_an_event_repeated_in_a_batch_or_later_is_stored_once(database: ClickHouse) -> None:
