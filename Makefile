@@ -3,7 +3,7 @@
 #   make test    set up, lint, types, tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types lock clean
+.PHONY: help setup demo test test-slow oracles lint types lock clean
 SHELL := /bin/sh
 
 VENV := .venv
@@ -53,6 +53,17 @@ test: setup lint types
 # What takes longer: stock Faust's losses, the long invariance test.
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Drift and expected accuracy against Evidently and NannyML, in an environment of their own (some GB, minutes the first time); not part of `make test`.
+ORACLES := .venv-oracles
+oracles: setup $(ORACLES)/.installed
+	$(BIN)/python -m tests.oracles.ours $(ORACLES)/figures.json
+	NML_DISABLE_USAGE_LOGGING=1 DO_NOT_TRACK=1 $(ORACLES)/bin/python -W ignore tests/oracles/theirs.py $(ORACLES)/figures.json
+
+$(ORACLES)/.installed: tests/oracles/requirements.txt
+	@[ -x $(ORACLES)/bin/python ] || '$(PYTHON)' -m venv $(ORACLES)
+	$(ORACLES)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/oracles/requirements.txt
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check $(PACKAGES) tests

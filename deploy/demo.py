@@ -24,7 +24,7 @@ from deploy.demo_totals import earlier, highest_numbers, stored_rows
 from deploy.live_state import LiveState
 from deploy.live_view import Caption, frame, plain, plain_progress
 from deploy.local import state
-from deploy.replay import Pace, Play, Sample, replay
+from deploy.replay import Pace, Play, Sample, replay, tell_truths
 from schemas.codec import Codec
 from schemas.errors import CodecError, StrataError
 
@@ -170,6 +170,7 @@ class Demo:
         options = {"prefix": self.servers.topic_prefix, "encoding": self.choice.encoding, "sampled_share": self.choice.sampled_share}
         try:
             await replay(plays, producer, pace, **options)  # type: ignore[arg-type]
+            await tell_truths(plays, producer, prefix=self.servers.topic_prefix, encoding=self.choice.encoding)
         except KafkaError as problem:
             if self.choice.once:
                 raise DemoError(

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from deploy.pieces import cut_text
 from schemas.codec import CONTENT_TYPES, encoder
-from schemas.events import RECORDS
+from schemas.events import RECORDS, LabelEvent, Micros
 from schemas.trace import TraceContext, write
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -38,6 +38,8 @@ class Sample:
     """When each item came, milliseconds after the first, as recorded; empty where the recording has no times."""
     rate: float = 10.0
     """Items per second when played at speed 1."""
+    truths: tuple[Mapping[str, Any], ...] = ()
+    """What is true of it: fields of a label, without session and time."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def as_sample(modality: str, row: Mapping[str, Any]) -> Sample:
     else:
         items = [{k: v for k, v in item.items() if k != "after_ms"} for item in row["items"]]
     after = tuple(float(i["after_ms"]) for i in row.get("items", ()) if "after_ms" in i)
-    return Sample(modality, row["name"], row["source"], tuple(items), after, float(row["rate"]))
+    return Sample(modality, row["name"], row["source"], tuple(items), after, float(row["rate"]), tuple(row.get("truths", ())))
 
 
 def schedule(plays: Sequence[Play], pace: Pace) -> Iterator[Due]:
@@ -147,6 +149,25 @@ def record_of(play: Play, index: int, timestamp_us: int) -> Any:
     last = play.ends and index == len(sample.items) - 1
     kind = RECORDS[sample.modality]
     return kind(session_id=play.session_id, timestamp=timestamp_us, end_of_session=last, **extra, **sample.items[index])
+
+
+async def tell_truths(
+    plays: Sequence[Play],
+    producer: Producer,
+    *,
+    prefix: str = "",
+    encoding: str = "avro",
+    now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+) -> int:
+    """Send what is true of these sessions to topic labels, as it becomes known after the fact. Returns how many, all of them acknowledged."""
+    encode, headers = encoder("labels", encoding), [("content-type", CONTENT_TYPES[encoding])]
+    pending = []
+    for play in plays:
+        for truth in play.sample.truths:
+            value = encode(LabelEvent(session_id=play.session_id, timestamp=Micros(now_us()), **truth))
+            pending.append(await producer.send(prefix + "labels", value=value, key=play.session_id.encode(), headers=headers))
+    await asyncio.gather(*pending)
+    return len(pending)
 
 
 def trace_headers(session_id: str, index: int, timestamp_us: int, sampled_share: float) -> list[Header]:

@@ -66,6 +66,10 @@ class Counts:
         share: Floats = np.where(seen > 0, seen, np.minimum(once, total) + NEVER) / (total + 1.0)
         return np.minimum(share, 1.0)
 
+    def seen(self, families: Keys, values: Keys) -> NDArray[np.int32]:
+        """How often the value came in its family (n)."""
+        return _read(self.cells, mixed(families, values))
+
     def with_more(self, families: Keys, values: Keys) -> "Counts":
         """Count each pair once; the order does not matter."""
         if not len(families):

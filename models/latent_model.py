@@ -1,12 +1,12 @@
-"""LatentModel: what normal lines and sessions are, shared by all sessions of a tenant; judges lines and is taught by them.
+"""LatentModel: what normal lines and sessions of one system are, shared by all its sessions; judges lines and is taught by them.
 
-Knows templates, their order, severities and finished sessions as chances; leaves a session's own state to models/log_state.py and
-when to learn to the learner. Values do not change once made.
+Knows templates, their order, severities and finished sessions as chances; leaves which system a session is of to
+models/latent_systems.py, its own state to models/log_state.py and when to learn to the learner. Values do not change once made.
 Next: models/log_model.py
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models import latent_density, latent_dynamics, latent_tensors
+from models import latent_density, latent_dynamics, latent_pace, latent_tensors
 from models.latent_counts import Counts, Floats, Keys, key_of, mixed
 from models.latent_dynamics import Moves
 from models.latent_encoder import WIDTH, Encoder
@@ -52,6 +52,7 @@ YOUNG_LINES, YOUNG_SESSIONS = 20_000, 1000
 GRAVE = 2
 """Severity, and worse, that even a young model puts on probation: critical."""
 DYNAMICS = "rectified"
+DENSITY = "normal"
 TRAINING_STEPS = 3
 BLOCK = 64
 """Lines the nets see at once."""
@@ -70,13 +71,23 @@ class Lines:
     """Templates of the lines before each in its session, oldest first."""
     severities: NDArray[np.int64]
     gaps_s: NDArray[np.float32]
+    paces_s: NDArray[np.float64]
 
     @classmethod
     def of(cls, lessons: Sequence[Lesson]) -> "Lines":
         return cls(
             [x.text for x in lessons], [x.before for x in lessons], np.array([x.severity for x in lessons], np.int64),
-            np.array([x.gap_s for x in lessons], np.float32),
+            np.array([x.gap_s for x in lessons], np.float32), np.array([x.pace_s for x in lessons]),
         )  # fmt: skip
+
+    def at(self, places: Sequence[int]) -> "Lines":
+        return Lines(
+            [self.texts[n] for n in places],
+            [self.before[n] for n in places],
+            self.severities[places],
+            self.gaps_s[places],
+            self.paces_s[places],
+        )
 
     @property
     def keys(self) -> Keys:
@@ -107,18 +118,20 @@ CALM = 0.03
 
 @dataclass(frozen=True, slots=True)
 class LatentModel:
-    """Learnable of log lines."""
+    """Of one system."""
 
-    version: str
     counts: Counts
+    """Of all systems of a tenant, told apart by their number."""
     sessions: Sessions
     severities: Floats
     """(8,) lines by severity."""
+    paces: Floats
+    """(latent_pace.BINS,) lines by how fast they came."""
     tails: Tails
     pending: Tails
     """Scores of the windows that have not ended."""
     suspects: Probation
-    """Of lines: key, key before, severity."""
+    """Of lines: key, key before, severity, bin of the pace."""
     odd_ends: Probation
     """Of sessions: keys and counts."""
     encoder: Encoder
@@ -128,16 +141,22 @@ class LatentModel:
     """How trajectories are judged: one of models/latent_dynamics.py, or none."""
     weights: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
+    density_kind: str = DENSITY
+    """How far a line lies from all lines: normal, by mean and spread, or flow."""
+    density_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    density_moments: Mapping[str, Tensor] = field(default_factory=dict)
+    number: int = 1
 
     @classmethod
-    def new(cls, kind: str = DYNAMICS, seed: int = 0) -> "LatentModel":
+    def new(cls, kind: str = DYNAMICS, density: str = DENSITY, seed: int = 0, number: int = 1) -> "LatentModel":
         """Knows what the shipped encoder knows, and no line."""
-        suspects = Probation.empty(3, *LINE_WINDOW)
+        suspects = Probation.empty(4, *LINE_WINDOW)
         odd_ends = Probation.empty(2 * WHOLE, *SESSION_WINDOW)
         weights = latent_dynamics.new_weights(kind, seed) if kind != "none" else {}
         return cls(
-            "0", Counts.empty(), Sessions.empty(), np.array(SEVERITY_PRIOR), _first_tails(), Tails.empty(), suspects, odd_ends,
-            Encoder.shipped(), latent_density.new_sums(), kind, weights, {},
+            Counts.empty(), Sessions.empty(), np.array(SEVERITY_PRIOR), np.zeros(latent_pace.BINS), _first_tails(), Tails.empty(), suspects, odd_ends,
+            Encoder.shipped(), latent_density.new_sums(), kind, weights, {}, density,
+            latent_dynamics.new_weights("flow", seed) if density == "flow" else {}, {}, number,
         )  # fmt: skip
 
     def judge(self, lines: Lines) -> list[Verdict]:
@@ -152,12 +171,29 @@ class LatentModel:
         chances = self.tails.judged_sessions(self._session_scores(whole, worst_line)[:, None])[:, 0].tolist()
         return _verdict(SESSION_VIEWS, min(chances), chances)
 
-    def surprise(self, lessons: Sequence[Lesson]) -> list[float]:
-        verdicts = self.judge(Lines.of(lessons))
-        return [
-            self.judge_session(dict(lesson.whole), lesson.worst_line * MOST).value if lesson.whole else verdict.value
-            for lesson, verdict in zip(lessons, verdicts, strict=True)
-        ]
+    @property
+    def lines(self) -> float:
+        """That it learned."""
+        return float(self.severities.sum()) - sum(SEVERITY_PRIOR)
+
+    @property
+    def is_young(self) -> bool:
+        return bool(self.severities.sum() < YOUNG_LINES)
+
+    @property
+    def steps(self) -> int:
+        """Of its nets."""
+        return int(self.moments.get("steps", 0))
+
+    @property
+    def _families(self) -> tuple[np.uint64, np.uint64]:
+        """Of templates, and of what comes after a template: this system's own."""
+        number = np.uint64(self.number << 32)
+        return _TEMPLATE ^ number, _AFTER ^ number
+
+    def knows(self, keys: Keys) -> NDArray[np.bool_]:
+        """Which templates it learned."""
+        return self.counts.seen(np.full(len(keys), self._families[0]), keys) > 0
 
     def taught(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
         fresh = [lesson for lesson in lessons if not lesson.is_replay]
@@ -166,7 +202,7 @@ class LatentModel:
 
     def _trained(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
         """The nets after some steps on lines above suspicion, replayed ones too."""
-        if self.suspects.is_loud and not self._is_young:
+        if self.suspects.is_loud and not self.is_young:
             return self
         known = [lesson for lesson in lessons if lesson.surprise < SUSPECT]
         if not known:
@@ -174,34 +210,35 @@ class LatentModel:
         lines = Lines.of(known)
         new = Lines.of([lesson for lesson in known if not lesson.is_replay])
         latents = self.encoder.with_severity(self.encoder.latents(new.texts), new.severities)
-        density = latent_density.added(self.density, latents)
-        if self.kind == "none":
-            return replace(self, density=density)
-        weights, moments = latent_dynamics.learned(
-            self.kind, self.weights, self.moments, self._moves(lines), TRAINING_STEPS if self._is_young else 1, seed
-        )
-        return replace(self, density=density, weights=weights, moments=moments)
-
-    @property
-    def _is_young(self) -> bool:
-        return bool(self.severities.sum() < YOUNG_LINES)
+        steps = TRAINING_STEPS if self.is_young else 1
+        made = replace(self, density=latent_density.added(self.density, latents))
+        if self.kind != "none":
+            weights, moments = latent_dynamics.learned(self.kind, self.weights, self.moments, self._moves(lines), steps, seed)
+            made = replace(made, weights=weights, moments=moments)
+        if self.density_kind == "flow":
+            weights, moments = latent_dynamics.learned("flow", self.density_weights, self.density_moments, self._places(lines), steps, seed)
+            made = replace(made, density_weights=weights, density_moments=moments)
+        return made
 
     def _taught_lines(self, lessons: Sequence[Lesson]) -> "LatentModel":
         if not lessons:
             return self
         lines = Lines.of(lessons)
         scores = self.tails.with_loudest(self._line_scores(lines))
-        rows = np.column_stack([lines.keys, lines.keys_before, lines.severities.astype(np.uint64)])
-        is_young = self._is_young
+        paces = latent_pace.bins_of(lines.paces_s)
+        rows = np.column_stack([lines.keys, lines.keys_before, lines.severities.astype(np.uint64), paces.astype(np.uint64)])
+        is_young = self.is_young
         odd = np.array([x.surprise >= SUSPECT and (x.severity <= GRAVE or not is_young) for x in lessons])
         suspects, learned, is_quiet = self.suspects.after(rows, odd, is_young)
         tails, pending = self._counted(OF_LINES, scores[:, ~odd] if is_young else scores, is_quiet, is_young)
         keys, before = learned[:, 0], learned[:, 1]
-        families = np.concatenate([np.full(len(keys), _TEMPLATE), mixed(before, _AFTER)])
+        template, after = self._families
+        families = np.concatenate([np.full(len(keys), template), mixed(before, after)])
         return replace(
             self,
             counts=self.counts.with_more(families, np.concatenate([keys, keys])),
             severities=self.severities + np.bincount(learned[:, 2].astype(np.int64), minlength=8),
+            paces=self.paces + np.bincount(learned[:, 3].astype(np.int64), minlength=latent_pace.BINS),
             tails=tails,
             pending=pending,
             suspects=suspects,
@@ -238,16 +275,30 @@ class LatentModel:
     def _line_scores(self, lines: Lines) -> Floats:
         """(line views, lines)"""
         keys = lines.keys
-        families = np.concatenate([np.full(len(keys), _TEMPLATE), mixed(lines.keys_before, _AFTER)])
+        of_templates, of_following = self._families
+        families = np.concatenate([np.full(len(keys), of_templates), mixed(lines.keys_before, of_following)])
         template, after = self.counts.chance(families, np.concatenate([keys, keys])).reshape(2, -1)
         severity = (np.cumsum(self.severities) / self.severities.sum())[lines.severities]
-        latents = self.encoder.with_severity(self.encoder.latents(lines.texts), lines.severities)
-        far = np.maximum(latent_density.distances(self.density, latents), 0.0)
-        off = self._surprises(self._moves(lines))
-        rare = -np.log(np.stack([template, after, severity]))
+        pace = latent_pace.chances(self.paces, latent_pace.bins_of(lines.paces_s))
+        off = self._surprises(self.kind, self.weights, self._moves(lines))
+        rare = -np.log(np.stack([template, after, severity, pace]))
         # how often a template was met is known: where it lies cannot make it rarer. The density narrows as it learns, so a template far
         # from the others would else lie farther each time than ever before.
-        return np.stack([*rare, np.minimum(0.5 * far**2, rare[0]), off])
+        return np.stack([*rare[:3], np.minimum(self._far(lines), rare[0]), off, rare[3]])
+
+    def _far(self, lines: Lines) -> Floats:
+        """How far lines lie from where lines lie, nats (n,)"""
+        if self.density_kind == "flow":
+            return self._surprises("flow", self.density_weights, self._places(lines))
+        latents = self.encoder.with_severity(self.encoder.latents(lines.texts), lines.severities)
+        far: Floats = 0.5 * np.maximum(latent_density.distances(self.density, latents), 0.0) ** 2
+        return far
+
+    def _places(self, lines: Lines) -> Moves:
+        """Lines as moves from nowhere."""
+        latents = self.encoder.with_severity(self.encoder.latents(lines.texts), lines.severities)
+        nowhere = torch.zeros(len(latents), WIDTH)
+        return Moves(nowhere, nowhere, torch.zeros(len(latents), 1), torch.from_numpy(latents))
 
     def _moves(self, lines: Lines) -> Moves:
         """Lines as moves; what stood before a line fades."""
@@ -258,16 +309,17 @@ class LatentModel:
         gaps = np.log1p(lines.gaps_s)[:, None].astype(np.float32)
         return Moves(*[torch.from_numpy(part) for part in (before[:, 0].copy(), way, gaps, self.encoder.latents(lines.texts))])
 
-    def _surprises(self, moves: Moves) -> Floats:
+    @staticmethod
+    def _surprises(kind: str, weights: Mapping[str, Tensor], moves: Moves) -> Floats:
         """Nats or so, compressed (n,): in blocks of one size, so that a line's bits do not depend on how many share its step."""
         n = len(moves.to)
-        if self.kind == "none":
+        if kind == "none":
             return np.zeros(n)
         with torch.inference_mode():
             padded = torch.zeros(-(-n // BLOCK) * BLOCK, 3 * WIDTH + 1)
             torch.cat(moves.columns(), 1, out=padded[:n])
             parts = [Moves(*block.split((WIDTH, WIDTH, 1, WIDTH), 1)) for block in padded.split(BLOCK)]
-            found = [latent_dynamics.scores(self.kind, self.weights, part) for part in parts]
+            found = [latent_dynamics.scores(kind, weights, part) for part in parts]
         return 3.0 * np.log1p(torch.cat(found)[:n].double().numpy().clip(0.0) / 4.0)
 
     def _session_scores(self, whole: Mapping[str, int], worst_line: float) -> Floats:
@@ -278,8 +330,8 @@ class LatentModel:
     def tensors(self) -> Mapping[str, Tensor]:
         return latent_tensors.tensors_of(self)
 
-    def with_tensors(self, tensors: Mapping[str, Tensor], version: str) -> "LatentModel":
-        return replace(self, version=version, **latent_tensors.fields_of(self, tensors))
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "LatentModel":
+        return replace(self, **latent_tensors.fields_of(self, tensors))
 
 
 def _first_tails() -> Tails:

@@ -37,10 +37,14 @@ class Sessions:
     """(SLOTS,) keys of templates, 0 where free."""
     uses: NDArray[np.int32]
     """(SLOTS,) sessions that had the template, less the times another wanted the slot."""
+    last: NDArray[np.int32]
+    """(SLOTS,) number of the session that had it last."""
     pairs: NDArray[np.int32]
     """(SLOTS, SLOTS, BINS) sessions that had the first template by how many more lines of it than of the second: what is odd in a rare
     kind of session is measured against its kind."""
     counted: int = 0
+    strangers: int = 0
+    """Of them, those with a template that found no slot."""
     places: dict[int, int] = field(init=False, repr=False, compare=False)
     """Key -> slot; made again from slots, as what follows is from pairs."""
     totals: NDArray[np.int64] = field(init=False, repr=False, compare=False)
@@ -56,12 +60,14 @@ class Sessions:
 
     @classmethod
     def empty(cls) -> "Sessions":
-        return cls(np.zeros(SLOTS, np.uint64), np.zeros(SLOTS, np.int32), np.zeros((SLOTS, SLOTS, BINS), np.int32))
+        return cls(
+            np.zeros(SLOTS, np.uint64), np.zeros(SLOTS, np.int32), np.zeros(SLOTS, np.int32), np.zeros((SLOTS, SLOTS, BINS), np.int32)
+        )
 
     def chance(self, session: Mapping[int, int]) -> tuple[float, int, int]:
         """The least likely difference of the session (key of template -> lines): its chance, 0..1, and the keys of its two templates.
 
-        A template without a slot weighs as novelty among sessions: what only a slot's count never seen does.
+        A template without a slot weighs as novelty among sessions, or as sessions that have one, where these are many.
         """
         places = self.places
         slots = [places[key] for key in session if key in places]
@@ -69,7 +75,7 @@ class Sessions:
             return 1.0, 0, 0
         found = self._least_likely(session, slots) if slots else (1.0, 0, 0)
         if len(slots) < len(session):
-            novelty = (int((self.uses == 1).sum()) + NEVER) / (self.counted + 1.0)
+            novelty = (max(int((self.uses == 1).sum()), self.strangers) + NEVER) / (self.counted + 1.0)
             if novelty < found[0]:
                 return novelty, next(key for key in session if key not in places), 0
         return found
@@ -91,12 +97,14 @@ class Sessions:
         """Count finished sessions, in order."""
         if not sessions:
             return self
-        slots, uses, pairs, counted = self.slots.copy(), self.uses.copy(), self.pairs.copy(), self.counted + len(sessions)
+        slots, uses, last, pairs = self.slots.copy(), self.uses.copy(), self.last.copy(), self.pairs.copy()
+        counted, strangers = self.counted, self.strangers
         places = dict(self.places)
         everyone = np.arange(SLOTS)
         for session in sessions:
-            for key in session:
-                _seat(key, places, slots, uses, pairs)
+            counted += 1
+            seated = [_seat(key, counted, places, slots, uses, last, pairs) for key in session]
+            strangers += not all(seated)
             lines = np.zeros(SLOTS, np.int64)
             for key, count in session.items():
                 if key in places:
@@ -105,25 +113,31 @@ class Sessions:
             bins = bin_of(lines[present, None] - lines[:known])
             pairs[present[:, None], everyone[:known], bins] += 1
         if counted < FULL:
-            return Sessions(slots, uses, pairs, counted)
-        return Sessions(slots, (uses + 1) >> 1, pairs >> 1, counted >> 1)
+            return Sessions(slots, uses, last, pairs, counted, strangers)
+        return Sessions(slots, (uses + 1) >> 1, last >> 1, pairs >> 1, counted >> 1, strangers >> 1)
 
 
-def _seat(key: int, places: dict[int, int], slots: NDArray[np.uint64], uses: NDArray[np.int32], pairs: NDArray[np.int32]) -> None:
-    """Give a template a slot, or wear down the least used one's claim; in place."""
+def _seat(
+    key: int, session: int, places: dict[int, int], slots: NDArray[np.uint64], uses: NDArray[np.int32], last: NDArray[np.int32],
+    pairs: NDArray[np.int32],
+) -> bool:  # fmt: skip
+    """Give a template a slot, in place: the one that was used least and then longest ago, where it was used once; else wear down its
+    claim. Never one of the same session: a system whose templates are new would take its only free slot from itself for ever."""
     if key in places:
         uses[places[key]] += 1
-        return
+        last[places[key]] = session
+        return True
     slot = 1 + len(places)
     if slot >= SLOTS:
-        slot = int(uses[1:].argmin()) + 1
-        if uses[slot] > 1:
-            uses[slot] -= 1
-            return
+        slot = int(np.lexsort((last[1:], uses[1:]))[0]) + 1
+        if uses[slot] > 1 or last[slot] == session:
+            uses[slot] -= uses[slot] > 1
+            return False
         del places[int(slots[slot])]
     places[key] = slot
-    slots[slot], uses[slot] = key, 1
+    slots[slot], uses[slot], last[slot] = key, 1, session
     pairs[slot], pairs[:, slot] = 0, 0
+    return True
 
 
 def bin_of(difference: NDArray[np.int64]) -> NDArray[np.int64]:

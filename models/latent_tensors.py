@@ -1,4 +1,4 @@
-"""All that a LatentModel learned as named tensors, for a safetensors file, and back.
+"""All that a LatentModel learned as named tensors, for a safetensors file, and back; but counts, which systems share.
 
 Knows names and shapes of what is learned; leaves files to who keeps them.
 Next: models/latent_model.py
@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.latent_counts import Counts
 from models.latent_sessions import Sessions
 from models.latent_views import Tails
 
@@ -21,23 +20,24 @@ if TYPE_CHECKING:
     from models.latent_model import LatentModel
 
 PROBATIONS = ("suspects", "odd_ends")
-NETS = ("weights", "moments")
+NETS = ("weights", "moments", "density_weights", "density_moments")
 
 
 def tensors_of(model: "LatentModel") -> dict[str, Tensor]:
     """Copies: what the model learns later does not change them. Unsigned keys are written as int64, bit for bit."""
     arrays: dict[str, NDArray[Any]] = {
-        "counts.cells": model.counts.cells,
         "sessions.slots": model.sessions.slots.view(np.int64),
         "sessions.uses": model.sessions.uses,
+        "sessions.last": model.sessions.last,
         "sessions.pairs": model.sessions.pairs,
         "severities": model.severities,
         "tails": model.tails.above,
         "pending": model.pending.above,
         "density": model.density,
+        "paces": model.paces,
     }
     found = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    found["counted"] = torch.tensor([model.counts.counted, model.sessions.counted])
+    found["counted"] = torch.tensor([model.sessions.counted, model.sessions.strangers])
     for name in PROBATIONS:
         probation = getattr(model, name)
         found[f"{name}.rows"] = torch.from_numpy(probation.rows.copy().view(np.int64))
@@ -50,14 +50,19 @@ def tensors_of(model: "LatentModel") -> dict[str, Tensor]:
 def fields_of(model: "LatentModel", tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """The fields of a model of the same kind that learned these tensors."""
     arrays = {name: tensor.numpy().copy() for name, tensor in tensors.items()}
-    lines, sessions = arrays["counted"].tolist()
     fields: dict[str, Any] = {
-        "counts": Counts(arrays["counts.cells"], lines),
-        "sessions": Sessions(arrays["sessions.slots"].view(np.uint64), arrays["sessions.uses"], arrays["sessions.pairs"], sessions),
+        "sessions": Sessions(
+            arrays["sessions.slots"].view(np.uint64),
+            arrays["sessions.uses"],
+            arrays["sessions.last"],
+            arrays["sessions.pairs"],
+            *arrays["counted"].tolist(),
+        ),
         "severities": arrays["severities"],
         "tails": Tails(arrays["tails"]),
         "pending": Tails(arrays["pending"]),
         "density": arrays["density"],
+        "paces": arrays["paces"],
     }
     for name in PROBATIONS:
         suspects, seen, is_calm = arrays[f"{name}.told"].tolist()

@@ -33,6 +33,10 @@ class Lesson:
     """Of a whole session: the largest surprise among its lines."""
     is_replay: bool = False
     """Taught before: nets learn from it again so that they do not forget, counts would count it twice. Set by who replays."""
+    pace_s: float = -1.0
+    """Mean time between the last lines of the session, seconds; -1 among its first CONTEXT."""
+    system: int = 0
+    """Number of the system that its session was of to the version that judged it; 0 where a model knows none."""
 
 
 CONTEXT = 10

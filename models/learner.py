@@ -41,7 +41,7 @@ class LearningSettings:
     replay_share: float = 0.5
     """Old lines learned again for each new one."""
     warm_up_lines: int = 100_000
-    """The first lines of a tenant are its normal: all are learned. After them anomalous ones are held."""
+    """The first lines of each system of a tenant are its normal: all are learned. After them anomalous ones are held."""
     hold_above: float = 0.5
     """A line at or above this surprise is held, 0 to 1; 0.5 is three standard deviations."""
     hold_s: float = 3600.0
@@ -111,6 +111,7 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
     pending: bytes
     carried: int
     detectors: list[bytes]
+    systems: list[tuple[int, int, int, int]] = []
 
 
 LATEST = 100
@@ -119,7 +120,11 @@ PROBED = 256
 """Lines on which a version and its predecessor are compared."""
 LEAST_PROBED = 20
 LEAST_TAUGHT = 1000
-"""Lines learned before surprise is compared: a model that knows nothing is surprised by nothing, and every line it learns makes it less calm."""
+"""Lines of a system learned before surprise is compared: a model that knows nothing is surprised by nothing, and every line it learns makes it less calm."""
+
+
+COUNTED = 64
+"""Systems whose lines are counted, the newest."""
 
 
 class Learner(Generic[M]):
@@ -131,6 +136,8 @@ class Learner(Generic[M]):
         self.lines = self.updates = self.refused = 0
         self.taught = 0
         """Lines that versions were made of."""
+        self._heard, self._known = Counter[int](), Counter[int]()  # lines by system: heard, and of which versions were made
+        self._added = Counter[int]()  # of them, by the last version
         self.clock_us = 0
         """The tenant's event time: the latest of its lines."""
         self.recent = 0.0
@@ -160,6 +167,7 @@ class Learner(Generic[M]):
         lesson, settings = heard.lesson, self._settings
         self.clock_us = max(self.clock_us, heard.event_us)
         self.lines += 1
+        self._heard[lesson.system] += 1
         found = []
         for name, detector in self._detectors.items():
             before = detector.mean
@@ -167,7 +175,7 @@ class Learner(Generic[M]):
                 found.append(Drift(name, self.lines, before, self.recent))
         self.recent += (lesson.surprise - self.recent) / min(self.lines, 200)
         is_odd = lesson.surprise >= settings.hold_above
-        if self.lines > settings.warm_up_lines and (is_odd or self.quarantine.is_suspect(lesson, self.clock_us)):
+        if self._heard[lesson.system] > settings.warm_up_lines and (is_odd or self.quarantine.is_suspect(lesson, self.clock_us)):
             self.quarantine.hold(lesson, self.clock_us)
             return found
         self._pending.append(lesson)
@@ -187,7 +195,9 @@ class Learner(Generic[M]):
         most = int(settings.released_share * len(fresh))
         released = self.quarantine.release(self.clock_us, most, max(most // 10, 1)) if most else []
         replayed = self.buffer.replayed(int(settings.replay_share * len(fresh)), self.updates + seed)
-        lessons = [*fresh, *released, *[replace(lesson, is_replay=True) for lesson in replayed]]
+        # what waited its hour is no suspect any more: a model that learns no suspects would never learn it
+        calm = [replace(lesson, surprise=0.0) for lesson in released]
+        lessons = [*fresh, *calm, *[replace(lesson, is_replay=True) for lesson in replayed]]
         self._pending, self._carried = latest, len(latest)
         self.updates += 1
         for lesson in released:
@@ -204,7 +214,7 @@ class Learner(Generic[M]):
             made = current.taught(lessons, self.updates + seed)
             if problem := diverged(current, made):
                 raise ArithmeticError(problem)
-            judges = [*self.buffer.held_out(), *latest]
+            judges = _grown([*self.buffer.held_out(), *latest], self._known)
             before, after = mean_surprise(current, judges), mean_surprise(made, judges)
         except Exception as problem:  # whatever these lines make the model run into: the version before goes on judging
             self.refused += 1
@@ -212,6 +222,10 @@ class Learner(Generic[M]):
         figures |= {"judges": float(len(judges)), "surprise_before": before, "surprise_after": after}
         is_grown = self.taught > LEAST_TAUGHT
         self.taught += len(fresh)
+        self._added = Counter(lesson.system for lesson in fresh)
+        self._known.update(self._added)
+        for old in sorted(self._heard)[:-COUNTED]:
+            del self._heard[old], self._known[old]
         if is_grown and not after <= before + settings.worse_by:
             self.refused += 1
             return Update(
@@ -225,13 +239,14 @@ class Learner(Generic[M]):
 
     def _worse(self, current: M, previous: M) -> Update[M] | None:
         """A roll-back, where the lines since the last version surprise it clearly more than they would have its predecessor."""
-        probes = self._pending[-PROBED:]
-        if len(probes) < LEAST_PROBED or self.taught <= LEAST_TAUGHT:
+        probes = _grown(self._pending[-PROBED:], self._known - self._added)  # that the predecessor knew
+        if len(probes) < LEAST_PROBED:
             return None
         now, then = mean_surprise(current, probes), mean_surprise(previous, probes)
         if now <= then + self._settings.worse_by:
             return None
         self.updates, self._carried = self.updates + 1, len(self._pending)
+        self._known -= self._added
         figures = {"judges": float(len(probes)), "surprise_before": then, "surprise_after": now}
         return Update(
             previous, "rolled_back", current.version, f"lines since surprise it by {now:.4f}, its predecessor by {then:.4f}", figures
@@ -240,6 +255,7 @@ class Learner(Generic[M]):
     def begin_again(self) -> None:
         """The weights are gone, with the release that made them: what the buffer holds is new to the next ones."""
         self.taught = 0
+        self._known, self._added = Counter(), Counter()
         self._pending, self._carried = [*[lesson for _, lesson in self.buffer.numbered()], *self._pending], 0
 
     def pack(self) -> bytes:
@@ -247,6 +263,7 @@ class Learner(Generic[M]):
         row = _Row(
             self.lines, self.updates, self.refused, self.taught, self.clock_us, self.recent, self.buffer.pack(), self.quarantine.pack(),
             lesson_codec.encode(self._pending), self._carried, [d.pack() for d in self._detectors.values()],
+            [(n, heard, self._known[n], self._added[n]) for n, heard in self._heard.items()],
         )  # fmt: skip
         return msgspec.msgpack.encode(row)
 
@@ -259,9 +276,16 @@ class Learner(Generic[M]):
         learner.buffer = ReplayBuffer.unpack(row.buffer)
         learner.quarantine.restore(row.quarantine)
         learner._pending, learner._carried = lesson_codec.decode(row.pending), row.carried
+        for n, heard, known, added in row.systems:
+            learner._heard[n], learner._known[n], learner._added[n] = heard, known, added
         for detector, state in zip(learner._detectors.values(), row.detectors, strict=True):
             detector.restore(state)
         return learner
+
+
+def _grown(lessons: Sequence[Lesson], known: Counter[int]) -> list[Lesson]:
+    """Lessons of systems of which enough was learned."""
+    return [lesson for lesson in lessons if known[lesson.system] > LEAST_TAUGHT]
 
 
 def _capped(lessons: Sequence[Lesson], of_a_kind: int) -> list[Lesson]:

@@ -1,6 +1,6 @@
 """Log sessions: every line gets its template, its severity and how unusual it is; a session gets what it was as a whole.
 
-Knows the order of one session's lines; what is normal is a LatentModel, shared by all sessions and replaced while it learns.
+Knows the order of one session's lines; what is normal is Systems, shared by all sessions and replaced while it learns.
 Leaves headers and times to streams/log_lines.py, which puts `source:severity` of the header into Item.name.
 Next: models/metric_model.py
 """
@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from models import log_state
-from models.latent_model import LatentModel, Lines, Verdict
-from models.latent_views import MOST, SURE
+from models import latent_pace, log_settings, log_state
+from models.latent_model import Lines, Verdict
+from models.latent_systems import Systems
+from models.latent_views import MOST
 from models.learnable import CONTEXT, Lesson
+from models.log_settings import LogSettings
 from models.log_state import LESSON_CHARS, STRETCH, LogState
 from models.log_traces import NONE, Open, begun, joined, kept
 from models.severity import SEVERITIES
@@ -34,13 +36,14 @@ class Event(NamedTuple):
     before: tuple[str, ...]
     severity: int
     gap_s: float
+    pace_s: float
 
-    def lesson(self, verdict: Verdict) -> Lesson:
-        return Lesson(self.text, self.before, self.severity, self.gap_s, verdict.value)
+    def lesson(self, verdict: Verdict, system: int) -> Lesson:
+        return Lesson(self.text, self.before, self.severity, self.gap_s, verdict.value, pace_s=self.pace_s, system=system)
 
 
 def end_after(before: tuple[str, ...]) -> Event:
-    return Event("", before, _NUMBER["informational"], 0.0)
+    return Event("", before, _NUMBER["informational"], 0.0, latent_pace.UNKNOWN)
 
 
 class Draft(NamedTuple):
@@ -65,18 +68,20 @@ class Draft(NamedTuple):
 class LogModel:
     """SessionModel of the `logs` topic; holds no session."""
 
-    def __init__(self, normal: LatentModel | None = None, sure: float = SURE):
-        """sure: standard deviations at which a line or session is an anomaly."""
-        self.normal = normal if normal is not None else LatentModel.new()
+    def __init__(self, normal: Systems | None = None, settings: LogSettings | None = None):
+        """Raises ModelConfigError."""
+        settings = settings or LogSettings()
+        log_settings.check(settings)
+        self.normal = normal if normal is not None else Systems.new(settings.trajectory, settings.density)
         """What judges sessions whose tenant has taught nothing; those of others bring theirs (Work.knowledge)."""
-        self._sure = sure
+        self._sure = settings.deviations
 
     @property
     def version(self) -> str:
-        return f"logs-2.{self.normal.version}"
+        return f"logs-3.{self.normal.version}"
 
     @property
-    def learnable(self) -> LatentModel:
+    def learnable(self) -> Systems:
         """What tenants begin to teach."""
         return replace(self.normal, version=self.version)
 
@@ -84,40 +89,46 @@ class LogModel:
         """Draft every session's lines, judge all that meet the same knowledge at once, then conclude each session in order."""
         drafted = [_draft(work) for work in works]
         normals = {id(normal): normal for normal in map(self._normal, works)}
-        events: dict[int, list[Any]] = {key: [] for key in normals}
+        asked: dict[int, tuple[list[Event], list[int]]] = {key: ([], []) for key in normals}
         for work, found in zip(works, drafted, strict=True):
             if not isinstance(found, Exception):
-                events[id(self._normal(work))] += [event for draft in found[1] for event in draft.events()]
-        verdicts = {key: iter(normal.judge(_columns(events[key]))) for key, normal in normals.items()}
+                normal = self._normal(work)
+                events, systems = asked[id(normal)]
+                events += [event for draft in found[1] for event in draft.events()]
+                systems += _systems(normal, *found)
+        judged = {
+            key: zip(normal.judge(_columns(asked[key][0]), asked[key][1]), asked[key][1], strict=True) for key, normal in normals.items()
+        }
         results = []
         for work, found in zip(works, drafted, strict=True):
             if isinstance(found, Exception):
                 results.append(StepResult(work.state, error=found))
             else:
                 normal = self._normal(work)
-                results.append(self._conclude(normal, *found, verdicts[id(normal)]))
+                results.append(self._conclude(normal, *found, judged[id(normal)]))
         return results
 
-    def _normal(self, work: Work) -> LatentModel:
+    def _normal(self, work: Work) -> Systems:
         return work.knowledge if work.knowledge is not None else self.normal
 
-    def _conclude(self, normal: LatentModel, state: LogState, drafts: Sequence[Draft], verdicts: Iterator[Verdict]) -> StepResult:
+    def _conclude(self, normal: Systems, state: LogState, drafts: Sequence[Draft], judged: Iterator[tuple[Verdict, int]]) -> StepResult:
         items, lessons = [], []
         for draft in drafts:
             start, end = draft.item.position, draft.item.position + 1
             state.end, state.lines, state.is_closed = max(state.end, end), state.lines + 1, False
             if draft.trace is None:
-                verdict = next(verdicts)
-                is_anomaly = verdict.deviations >= self._sure
+                verdict, state.system = next(judged)
+                told = normal.told(verdict, state.system)
+                is_anomaly = told.deviations >= self._sure
                 state.note_line(draft.event.text, draft.item.timestamp_us)
                 state.note_score(verdict.deviations, state.end, is_anomaly)
-                lessons.append(draft.event.lesson(verdict))
-                anomaly = _anomaly(start, end, is_anomaly, verdict)
+                lessons.append(draft.event.lesson(verdict, state.system))
+                anomaly = _anomaly(start, end, is_anomaly, told)
             else:
                 anomaly = Answer("anomaly", start, end, True, "normal", value=0.0, output={"reason": "", "trace": draft.trace.shown})
             findings: tuple[Answer, ...] = (*_line_answers(draft), anomaly)
             if draft.item.ends_session:
-                whole, ends = self._close(normal, state, next(verdicts))
+                whole, ends = self._close(normal, state, next(judged)[0])
                 findings, lessons = (*findings, whole), [*lessons, *ends]
             items.append(ItemResult(start, findings=findings))
         return StepResult(state, tuple(items), lessons=tuple(lessons))
@@ -129,16 +140,17 @@ class LogModel:
         whole, lessons = self._closed_now(self._normal(work), state)
         return StepResult(state, (ItemResult(state.end - 1, findings=(whole,)),), lessons=lessons)
 
-    def _closed_now(self, normal: LatentModel, state: LogState) -> tuple[Answer, tuple[Lesson, ...]]:
-        return self._close(normal, state, normal.judge(_columns([end_after(state.before)]))[0])
+    def _closed_now(self, normal: Systems, state: LogState) -> tuple[Answer, tuple[Lesson, ...]]:
+        return self._close(normal, state, normal.judge(_columns([end_after(state.before)]), [state.system])[0])
 
-    def _close(self, normal: LatentModel, state: LogState, ending: Verdict) -> tuple[Answer, tuple[Lesson, ...]]:
+    def _close(self, normal: Systems, state: LogState, ending: Verdict) -> tuple[Answer, tuple[Lesson, ...]]:
         """The whole session, and what it teaches: its end as an event, then itself. Changes `state`. ending: the verdict on that event."""
         state.is_closed, state.traces = True, NONE
         worst = max(state.worst_line, ending.deviations)
-        verdict = normal.judge_session(state.counts, worst)
-        end = replace(end_after(state.before).lesson(ending), ends_session=True)
-        lessons = (end, replace(end, surprise=verdict.value, whole=tuple(state.counts.items()), worst_line=min(worst / MOST, 1.0)))
+        own = normal.judge_session(state.counts, worst, state.system)
+        end = replace(end_after(state.before).lesson(ending, state.system), ends_session=True)
+        lessons = (end, replace(end, surprise=own.value, whole=tuple(state.counts.items()), worst_line=min(worst / MOST, 1.0)))
+        verdict = normal.told(own, state.system, is_session=True)
         answer = _anomaly(0, state.end, verdict.deviations >= self._sure, verdict)
         reasons = [*verdict.reasons, *(["unusual ending"] if ending.deviations >= self._sure else [])] or ["nothing unusual"]
         if state.worst_end:
@@ -181,7 +193,7 @@ def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
     """The lines of one session but for their anomaly, and the state after mining them; what went wrong with this session otherwise."""
     try:
         state = work.state.copy() if work.state is not None else LogState()
-        before, last_us, drafts = state.before, state.last_us, []
+        before, last_us, pace_s, drafts = state.before, state.last_us, state.pace_s, []
         for item in work.items:
             trace = joined(state.traces, item.text, item.speaker)
             if trace is not None:
@@ -190,11 +202,14 @@ def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
                 mined = state.miner.learn(item.text)
                 text = mined.group.shown[:LESSON_CHARS]
                 gap_s = max(item.timestamp_us - last_us, 0) / 1e6 if before else 0.0
+                pace_s = latent_pace.after(pace_s, gap_s, len(before))
+                pace = pace_s if len(before) == CONTEXT else latent_pace.UNKNOWN
                 severity, confidence, source = severity_of(item, mined.text)
-                drafts.append(Draft(item, mined, confidence, source, Event(text, before, severity, gap_s)))
+                drafts.append(Draft(item, mined, confidence, source, Event(text, before, severity, gap_s, pace)))
                 before, last_us = (*before, text)[-CONTEXT:], item.timestamp_us
                 trace = begun(item.position, item.text, item.speaker, severity, mined.group_id)
             state.traces = NONE if item.ends_session else kept(state.traces, trace)
+        state.pace_s = pace_s
         return state, drafts
     except Exception as error:  # this session's data alone: the caller records it and goes on
         return error
@@ -203,15 +218,28 @@ def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
 def _goes_on(state: LogState, item: Item, trace: Open, before: tuple[str, ...]) -> Draft:
     """A line of a trace: the miner does not meet it."""
     group = state.miner.groups.get(trace.template) or Group("", (), 0)
-    event = Event(group.shown[:LESSON_CHARS], before, trace.severity, 0.0)
+    event = Event(group.shown[:LESSON_CHARS], before, trace.severity, 0.0, latent_pace.UNKNOWN)
     return Draft(item, Mined(trace.template, group, [], False), 0.9, "trace", event, trace)
+
+
+def _systems(normal: Systems, state: LogState, drafts: Sequence[Draft]) -> list[int]:
+    """Of each event of a session its system; an end's is that of the line before it."""
+    lines = iter(normal.assigned(state.system, state.before, [draft.event.text for draft in drafts if draft.trace is None]))
+    found, system = list[int](), state.system
+    for draft in drafts:
+        if draft.trace is None:
+            system = next(lines)
+            found.append(system)
+        if draft.item.ends_session:
+            found.append(system)
+    return found
 
 
 def _columns(events: Sequence[Event]) -> Lines:
     if not events:
-        return Lines((), (), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    texts, before, severities, gaps_s = zip(*events, strict=True)
-    return Lines(texts, before, np.array(severities, np.int64), np.array(gaps_s, np.float32))
+        return Lines((), (), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0))
+    texts, before, severities, gaps_s, paces_s = zip(*events, strict=True)
+    return Lines(texts, before, np.array(severities, np.int64), np.array(gaps_s, np.float32), np.array(paces_s))
 
 
 def severity_of(item: Item, masked: str) -> tuple[int, float, str]:

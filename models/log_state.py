@@ -44,6 +44,10 @@ class LogState:
     is_closed: bool = False
     traces: Traces = NONE
     """Records that a line may go on with."""
+    pace_s: float = 0.0
+    """Mean time between the last lines, seconds."""
+    system: int = 0
+    """Number of the system that its last line was of, see models/latent_systems.py; 0 before it has any."""
 
     def copy(self) -> "LogState":
         return replace(self, miner=self.miner.copy(), counts=self.counts.copy())
@@ -89,6 +93,8 @@ class LogRow(msgspec.Struct, array_like=True, frozen=True):
     anomalies: int
     is_closed: bool
     traces: Traces = NONE
+    pace_s: float = 0.0
+    system: int = 0
 
 
 class FirstRow(msgspec.Struct, array_like=True, frozen=True):

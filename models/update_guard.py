@@ -10,7 +10,8 @@ import torch
 from models.learnable import Learnable, Lesson
 
 GROWTH = 100.0
-"""Times that weights may grow in one update once they are not zero; more is divergence."""
+"""Times that weights may grow in one update once they are not zero; more is divergence. Weights are float32; float64 are sums over
+lines, which grow with them."""
 
 
 def diverged(before: Learnable, after: Learnable) -> str:
@@ -21,7 +22,7 @@ def diverged(before: Learnable, after: Learnable) -> str:
             continue
         if not bool(torch.isfinite(tensor).all()):
             return f"weights {name} are not finite"
-        was = float(old[name].double().norm()) if name in old else 0.0
+        was = float(old[name].double().norm()) if name in old and tensor.dtype == torch.float32 else 0.0
         if (size := float(tensor.double().norm())) > GROWTH * was > 0:
             return f"weights {name} grew from {was:.3g} to {size:.3g} in one update"
     return ""

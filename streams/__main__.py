@@ -33,7 +33,7 @@ def build_models(config: StreamConfig) -> Mapping[str, SessionModel]:
     if config.model == "null":
         return {modality: NullModel() for modality in MODALITIES}
     text = StreamingHierarchicalTransformer.load(config.model_path, text_settings(config))
-    return {"tokens": text, "chat": text, "logs": LogModel(), "metrics": MetricModel(config.metrics)}
+    return {"tokens": text, "chat": text, "logs": LogModel(settings=config.logs), "metrics": MetricModel(config.metrics)}
 
 
 def text_settings(config: StreamConfig) -> TextSettings:

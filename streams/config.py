@@ -1,8 +1,8 @@
 """Settings of one worker: names, defaults, units, meanings.
 
 Knows values only; schemas/settings.py fills them, streams/__main__.py passes the environment in. Settings of the model
-([buffer], [hierarchical_update], [state], [topics]) are models/config.py's, [learning] is models/learner.py's, [metrics] is
-models/metric_settings.py's.
+([buffer], [hierarchical_update], [state], [topics]) are models/config.py's, [learning] is models/learner.py's, [logs] is
+models/log_settings.py's, [metrics] is models/metric_settings.py's.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from typing import Literal
 
 from models.config import BufferSettings, CacheSettings, TopicSettings, UpdateSettings
 from models.learner import LearningSettings
+from models.log_settings import LogSettings
 from models.metric_settings import MetricSettings
 
 
@@ -87,6 +88,7 @@ class StreamConfig:
     hierarchical_update: UpdateSettings = field(default_factory=UpdateSettings)
     state: CacheSettings = field(default_factory=CacheSettings)
     topics: TopicSettings = field(default_factory=TopicSettings)
+    logs: LogSettings = field(default_factory=LogSettings)
     metrics: MetricSettings = field(default_factory=MetricSettings)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     prediction: PredictionConfig = field(default_factory=PredictionConfig)

@@ -1,1 +1,5 @@
-"""What `strata bench` compares and how: load.py (records in), contest.py (one run of one program), latency.py, and the two rival programs."""
+"""What `strata bench` measures and how: parts.py lists the parts, each a file; ground.py is what they stand on, page.py what is written.
+
+contest.py runs one program over one load (load.py), backlog.py one load through the whole stack, open_loop.py one at a rate; peers/ are
+programs of others; simulation.py and capacity.py say what follows for other loads.
+"""

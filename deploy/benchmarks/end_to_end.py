@@ -143,12 +143,13 @@ def _warm(ground: Ground, stack: Any, pids: dict[str, int], topic: str) -> None:
 
 
 def _cost(drained: list[Drained]) -> Table:
-    """Where the cores go."""
-    rows = [
-        [name, figure(statistics.median(d.cpu_us(begins) for d in drained)), figure(statistics.median(_share(d, begins) for d in drained))]
-        for name, begins in SIDES.items()
-    ]
-    return Table("Cost of a record", ["process", "core us a record", "cores in use meanwhile"], rows)
+    """Where the cores go. What a core would carry is the rate that a process has to itself: a machine's other work slows the clock, less so CPU time."""
+    rows = []
+    for name, begins in SIDES.items():
+        us = statistics.median(d.cpu_us(begins) for d in drained)
+        share = statistics.median(_share(d, begins) for d in drained)
+        rows.append([name, figure(us), f"{share:.2f}", figure(1e6 / us) if us else ""])
+    return Table("Cost of a record", ["process", "core us a record", "cores in use meanwhile", "records/s that a core would carry"], rows)
 
 
 def _share(drained: Drained, begins: str) -> float:

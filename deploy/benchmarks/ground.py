@@ -24,6 +24,8 @@ from deploy.local.progress import Progress
 from deploy.local.state import StackState
 from deploy.replay import load_samples
 
+MERGING = {"STRATA_CLICKHOUSE_HTTP_READONLY": "false"}
+"""So that tables can be merged before their bytes are counted."""
 MEASURING_S = 550.0
 """Longest time of one measurement of the model."""
 
@@ -82,7 +84,7 @@ class Ground:
             "--workers",
             str(workers),
         ]
-        with background.stack_for(flags, folder, {**self.clean(), **settings}, self.progress) as stack:
+        with background.stack_for(flags, folder, {**self.clean(), **MERGING, **settings}, self.progress) as stack:
             yield stack
 
     def pids(self, stack: StackState) -> dict[str, int]:

@@ -9,6 +9,7 @@ import statistics
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from deploy.benchmarks import contest
@@ -39,7 +40,8 @@ class Standing:
 
 def measure(ground: Ground) -> Result:
     """All programs in turn."""
-    runs = asyncio.run(rounds(ground, CONTENDERS, QUICK_RECORDS if ground.quick else RECORDS))
+    bootstrap, peers = ground.bootstrap(), ground.peers()
+    runs = asyncio.run(rounds(ground, bootstrap, peers, CONTENDERS, QUICK_RECORDS if ground.quick else RECORDS))
     standings = standing(runs)
     by_name = {s.name: s for s in standings}
     goals = [Goal("plumbing, records/s", c.title, by_name[c.name].times_records or 0.0, wanted) for c, wanted in GOALS if c.name in by_name]
@@ -65,10 +67,8 @@ guard against replays (peers/quix_loop.py), *aiokafka by hand* keeps a dict and 
 *Strata, the same outputs* is `python -m streams` with the null model, only predictions sampled; *all rows and spans* with default sampling."""
 
 
-async def rounds(ground: Ground, contenders: Sequence[Contender], count: int) -> list[Run]:
+async def rounds(ground: Ground, bootstrap: str, peers: Path | None, contenders: Sequence[Contender], count: int) -> list[Run]:
     """All runs, the programs in turn, the order turned round every second time."""
-    bootstrap = ground.bootstrap()
-    peers = ground.peers() if QUIX in contenders else None
     found: list[Run] = []
     for number in range(ground.rounds):
         for contender in contenders if number % 2 == 0 else list(reversed(contenders)):
@@ -76,7 +76,7 @@ async def rounds(ground: Ground, contenders: Sequence[Contender], count: int) ->
     return found
 
 
-async def one(ground: Ground, bootstrap: str, peers: Any, contender: Contender, count: int, said: str, **how: Any) -> Run:
+async def one(ground: Ground, bootstrap: str, peers: Path | None, contender: Contender, count: int, said: str, **how: Any) -> Run:
     """One run on topics of its own, which are removed."""
     ground.progress.doing(f"{said}: {contender.title}")
     prefix = f"bench-{uuid.uuid4().hex[:8]}-"

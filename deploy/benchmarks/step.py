@@ -124,5 +124,5 @@ def memory(ground: Ground) -> Result:
         ["tokens of a window, median", f"{found['window_tokens_median']:.0f}"],
         ["rebuild of an evicted session, ms, median (longest)", f"{found['rebuild_ms_median']:.1f} ({found['rebuild_ms_max']:.1f})"],
     ]
-    note = f"{found['sessions']:,} sessions that have read 320 pieces each; figures of 1,000 are in proportion where fewer were measured."
+    note = f"{found['sessions']:,} sessions that have read 320 pieces each, 50 of them from the text and the others as after a take-over: state unpacked, cache prefilled; figures of 1,000 are in proportion where fewer were measured."
     return Result("memory", "what sessions hold", goals, [Table("Sessions", ["", "seen"], rows)], notes=[note], data=found)

@@ -7,6 +7,7 @@ licences and changes. Run: python deploy/samples/make.py --data DIR (the folder 
 import argparse
 import csv
 import gzip
+import itertools
 import json
 import re
 from collections.abc import Iterable
@@ -61,7 +62,17 @@ def chat(data: Path) -> Iterable[dict[str, Any]]:
         for row in rows:
             speakers = {"user": "customer", "agent": "agent"} if source == "SGD" else {"user": "ann", "agent": "ben"}
             items = [{"speaker": speakers[t["role"]], "role": t["role"], "text": t["text"]} for t in row["turns"]]
-            yield {"name": name, "source": f"{source} {row['id']}", "rate": 0.7, "items": items}
+            yield {"name": name, "source": f"{source} {row['id']}", "rate": 0.7, "truths": services(row.get("topic", [])), "items": items}
+
+
+def services(topics: list[str]) -> list[dict[str, Any]]:
+    """Which turns are about which service."""
+    spans, at = [], 0
+    for topic, turns in itertools.groupby(topics):
+        n = len(list(turns))
+        spans.append({"task": "topic", "label": topic, "position": at, "span_end": at + n})
+        at += n
+    return spans
 
 
 def logs(data: Path) -> Iterable[dict[str, Any]]:
@@ -72,7 +83,7 @@ def logs(data: Path) -> Iterable[dict[str, Any]]:
         start = int(window[0]["t_ms"])
         items = [{"after_ms": int(r["t_ms"]) - start, "raw": r["message"]} for r in window]
         source = f"Nezha TrainTicket 2023-01-29, {pod}, fault `{kind}` after {fault * 1000 - start} ms"
-        yield {"name": name, "source": source, "rate": 3, "items": items}
+        yield {"name": name, "source": source, "rate": 3, "truths": [{"task": "anomaly", "label": "anomaly"}], "items": items}
 
 
 def metrics(data: Path) -> Iterable[dict[str, Any]]:
@@ -84,8 +95,13 @@ def metrics(data: Path) -> Iterable[dict[str, Any]]:
         items = [{"after_ms": round((t - moments[0]) * 1000), "value": float(r["value"])} for t, r in zip(moments, rows, strict=True)]
         labelled = [[sum(r["timestamp"] < w[:19] for r in rows) for w in window] for window in windows[series]]
         inside = [w for w in labelled if w[0] < len(rows) and w[1] > 0]
+        edges = sorted({0, len(rows), *(edge for w in inside for edge in w)})
+        truths = [
+            {"task": "anomaly", "label": "anomaly" if [a, b] in inside else "normal", "position": a, "span_end": b}
+            for a, b in itertools.pairwise(edges)
+        ]
         source = f"NAB {series}, rows {first} to {last - 1}"
-        yield {"name": name, "source": source, "rate": 14, "metric": metric, "unit": unit, "labelled": inside, "items": items}
+        yield {"name": name, "source": source, "rate": 14, "metric": metric, "unit": unit, "truths": truths, "items": items}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`python -m models.training.latent_figures LOGS_FOLDER [--only hdfs|bgl] [--dynamics rectified sde flow none]`: what the log model is worth, beside baselines.
+"""`python -m models.training.latent_figures LOGS_FOLDER [--only hdfs|bgl] [--dynamics rectified sde flow none] [--density normal flow]`: what the log model is worth, beside baselines.
 
 Plays sessions strictly online, as a stream would: HDFS normal sessions first, then its development sessions, each judged before
 it is learned, a hundred lines or so at a time; F1 at the full log's ratio. BGL 2k as one stream, alert lines against labels `anomaly`.
@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from models.latent_model import SUSPECT, LatentModel
+from models.latent_model import SUSPECT
+from models.latent_systems import Systems
 from models.learnable import Lesson
 from models.log_model import LogModel
 from models.steps import Answer, Item, Work
@@ -51,9 +52,9 @@ def read_sessions(path: Path, texts: dict[str, str], limit: int) -> list[tuple[i
 class Player:
     """A log model and a learner without threads: it teaches after each step. Seconds are of the process."""
 
-    def __init__(self, dynamics: str, held_after: int):
+    def __init__(self, dynamics: str, density: str, held_after: int):
         """held_after: lessons after which suspects wait for an hour of event time, which no set here lasts."""
-        self.model = LogModel(LatentModel.new(dynamics))
+        self.model = LogModel(Systems.new(dynamics, density))
         self.judging_s = self.teaching_s = 0.0
         self.lines = self.updates = self.heard = 0
         self.held_after = held_after
@@ -97,10 +98,10 @@ def items_of(texts: Sequence[str]) -> Iterator[Item]:
         yield Item(n, text, n * 1_000_000, ends_session=n == len(texts) - 1)
 
 
-def hdfs(folder: Path, dynamics: Sequence[str], limit: int, held_after: int) -> None:
+def hdfs(folder: Path, ways: Sequence[tuple[str, str]], limit: int, held_after: int) -> None:
     with open(folder / "event_templates.csv", encoding="utf-8", newline="") as rows:
         texts = {row["EventId"]: row["EventTemplate"] for row in csv.DictReader(rows)}
-    normal = read_sessions(folder / "hdfs_train_normal.jsonl.gz", texts, limit)
+    normal = read_sessions(folder / "hdfs_train_normal.jsonl.gz", texts, 1_000_000)
     dev = read_sessions(folder / "hdfs_dev.jsonl.gz", texts, limit)
     labels = [label for label, _ in dev]
 
@@ -116,8 +117,8 @@ def hdfs(folder: Path, dynamics: Sequence[str], limit: int, held_after: int) -> 
         f"hdfs dev, count vector not among the normal: {hdfs_f1(labels, [frozenset(Counter(lines).items()) not in vectors for _, lines in dev])}"
     )
 
-    for kind in dynamics:
-        player = Player(kind, held_after)
+    for kind, density in ways:
+        player, kind = Player(kind, density, held_after), f"{kind} {density}"
         warm = play_sessions(player, normal, "w")
         print(
             f"hdfs normal sessions, {kind}: {sum(flag for flag, _, _ in warm)} of {len(warm)} flagged while learning; {player.cost()}",
@@ -134,7 +135,7 @@ def hdfs(folder: Path, dynamics: Sequence[str], limit: int, held_after: int) -> 
 BGL_LEVELS = {"INFO": "informational", "FATAL": "critical", "SEVERE": "critical", "ERROR": "error", "WARNING": "warning"}
 
 
-def bgl(folder: Path, dynamics: Sequence[str], held_after: int) -> None:
+def bgl(folder: Path, ways: Sequence[tuple[str, str]], held_after: int) -> None:
     with gzip.open(folder / "BGL_2k.structured.csv.gz", "rt", encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     labels = [row["Label"] != "-" for row in rows]
@@ -149,8 +150,8 @@ def bgl(folder: Path, dynamics: Sequence[str], held_after: int) -> None:
     items = [
         Item(n, row["Content"], int(row["Timestamp"]) * 1_000_000, name=f"header:{BGL_LEVELS[row['Level']]}") for n, row in enumerate(rows)
     ]
-    for kind in dynamics:
-        player = Player(kind, held_after)
+    for kind, density in ways:
+        player, kind = Player(kind, density, held_after), f"{kind} {density}"
         state, found = None, []
         for at in range(0, len(items), 100):
             found += [answer for answer in player.play([Work("logs/bgl", state, items[at : at + 100])])[0] if answer.task == "anomaly"]
@@ -170,13 +171,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="the data's logs folder")
     parser.add_argument("--only", choices=["hdfs", "bgl"])
     parser.add_argument("--dynamics", nargs="+", default=["rectified", "sde", "flow", "none"])
-    parser.add_argument("--limit", type=int, default=1_000_000, help="sessions of each HDFS file")
+    parser.add_argument("--density", nargs="+", default=["normal"], help="each with each dynamics: normal, flow")
+    parser.add_argument("--limit", type=int, default=1_000_000, help="development sessions of HDFS")
     parser.add_argument("--held-after", type=int, default=100_000, help="lessons after which a learner holds suspects back")
     args = parser.parse_args()
+    ways = [(kind, density) for density in args.density for kind in args.dynamics]
     if args.only != "hdfs":
-        bgl(args.folder / "loghub_2k", args.dynamics, args.held_after)
+        bgl(args.folder / "loghub_2k", ways, args.held_after)
     if args.only != "bgl":
-        hdfs(args.folder / "hdfs", args.dynamics, args.limit, args.held_after)
+        hdfs(args.folder / "hdfs", ways, args.limit, args.held_after)
 
 
 if __name__ == "__main__":

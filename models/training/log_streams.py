@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.latent_model import LatentModel
+from models.latent_systems import Systems
 from models.learnable import Lesson
 from models.learner import Drift, Heard, Learner, LearningSettings
 from models.log_model import LogModel
@@ -84,9 +84,9 @@ class Play:
 
     def __post_init__(self) -> None:
         self.log_model = LogModel()
-        self.learner: Learner[LatentModel] = Learner("play", self.settings)
-        self.knowledge: LatentModel = self.log_model.learnable
-        self.previous: LatentModel | None = None
+        self.learner: Learner[Systems] = Learner("play", self.settings)
+        self.knowledge: Systems = self.log_model.learnable
+        self.previous: Systems | None = None
         self.now_us = 1_700_000_000_000_000
         self.actions = Counter[str]()
 

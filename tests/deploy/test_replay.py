@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.pieces import PieceCutter, cut_text
-from deploy.replay import MODALITIES, SAMPLES, Pace, Play, Sample, load_samples, replay, schedule, trace_headers
+from deploy.replay import MODALITIES, SAMPLES, Pace, Play, Sample, load_samples, replay, schedule, tell_truths, trace_headers
 from schemas.codec import Codec
 from schemas.trace import read
 
@@ -53,6 +53,22 @@ def text_sample(text="a b c d", rate=10.0, name="note"):
 def metric_sample(n=5, gap_ms=300_000):
     items = tuple({"name": "cpu", "value": float(i), "unit": "%"} for i in range(n))
     return Sample("metrics", "host", "made up", items, tuple(float(i * gap_ms) for i in range(n)), rate=1.0)
+
+
+async def test_the_truths_of_a_sample_come_as_labels_of_the_session_it_was_played_as():
+    samples = load_samples()
+    plays = [Play(f"{s.name}-{n}", s) for n, s in enumerate(samples)]
+    producer = FakeProducer()
+    assert await tell_truths(plays, producer, prefix="p-", now_us=lambda: 5) == len(producer.sent)
+    told = [Codec().decode("labels", value) for _, _, _, value, _ in producer.sent]
+    assert {topic for _, topic, *_ in producer.sent} == {"p-labels"}
+    assert {label.task for label in told} == {"topic", "anomaly"}
+    assert {label.timestamp for label in told} == {5}
+    for play in plays:
+        mine = [label for label in told if label.session_id == play.session_id]
+        spans = [(label.position, label.span_end) for label in mine if label.position is not None]
+        covered = [item for a, b in spans for item in range(a, b)]
+        assert covered in ([], list(range(len(play.sample.items)))), play.session_id  # each item once, or the session as a whole
 
 
 async def play(plays, pace=None, **options):

@@ -65,17 +65,15 @@ def test_a_verdict_does_not_depend_on_the_lines_beside_it():
 
 def test_learning_makes_a_new_model_and_leaves_the_old():
     before = LatentModel.new()
-    kept = {name: tensor.clone() for name, tensor in before.tensors().items()}
+    kept, cells = {name: tensor.clone() for name, tensor in before.tensors().items()}, before.counts.cells.copy()
     before.taught(sessions(10), 0)
     assert all(np.array_equal(kept[name], tensor) for name, tensor in before.tensors().items())
+    assert np.array_equal(cells, before.counts.cells)
 
 
-def test_the_same_lessons_give_the_same_bytes_and_come_back_from_tensors():
+def test_the_same_lessons_give_the_same_bytes():
     one, two = (LatentModel.new().taught(sessions(200), 7) for _ in range(2))
     assert all(np.array_equal(left, two.tensors()[name]) for name, left in one.tensors().items())
-    again = LatentModel.new().with_tensors(one.tensors(), "5")
-    assert again.version == "5"
-    assert again.surprise(sessions(5)) == one.surprise(sessions(5))
 
 
 def test_a_flood_of_suspects_is_not_learned_and_a_few_are():

@@ -274,7 +274,7 @@ def corrections(s: Stored) -> Figures:
 def _about_p95(values: Sequence[float]) -> tuple[float, float]:
     """Values a digest may tell: it is off by a rank or so, and there are several ways between two ranks."""
     off = 0.01 + 1.0 / len(values)
-    return float(np.quantile(values, 0.95 - off)), float(np.quantile(values, min(0.95 + off, 1.0)))
+    return float(np.quantile(values, max(0.95 - off, 0.0))), float(np.quantile(values, min(0.95 + off, 1.0)))
 
 
 def latency(s: Stored) -> Figures:
@@ -303,24 +303,42 @@ def features(s: Stored) -> dict[tuple[str, str, str], list[tuple[Row, Any]]]:
     return found
 
 
-def drift(s: Stored) -> Figures:
-    """PSI: tenths of the reference for numbers, categories as they are."""
+@dataclass(frozen=True)
+class Sides:
+    """A feature before and after, in its fine bins, and as PSI groups them: tenths of the reference for numbers, categories as they are."""
+
+    before: list[Any]
+    after: list[Any]
+    groups_before: list[Any]
+    groups_after: list[Any]
+
+
+def sides(s: Stored) -> dict[Key, Sides]:
+    """Of every feature that has both."""
     found = {}
     for (modality, task, feature), told in features(s).items():
         value = {id(r): v for r, v in told}
-        sides = [[value[id(r)] for r in side] for side in s.halves([r for r, _ in told])]
-        if not all(sides):
+        before, after = ([value[id(r)] for r in side] for side in s.halves([r for r, _ in told]))
+        if not before or not after:
             continue
+        groups = before, after
         if feature in NUMERIC:
-            before = np.array(sides[0])
+            known = np.array(before)
             tenth = {
-                v: min(9, math.floor(10 * (np.sum(before < v) + np.sum(before == v) / 2) / len(before) + 1e-9))
-                for v in {*sides[0], *sides[1]}
+                v: min(9, math.floor(10 * (np.sum(known < v) + np.sum(known == v) / 2) / len(known) + 1e-9)) for v in {*before, *after}
             }
-            sides = [[tenth[v] for v in side] for side in sides]
-        counts = [Counter(side) for side in sides]
+            groups = [tenth[v] for v in before], [tenth[v] for v in after]
+        found[key(modality=modality, task=task, feature=feature)] = Sides(before, after, *groups)
+    return found
+
+
+def drift(s: Stored) -> Figures:
+    """PSI, from its definition."""
+    found = {}
+    for k, one in sides(s).items():
+        counts = [Counter(one.groups_before), Counter(one.groups_after)]
         shares = [[max(c[g] / c.total(), 1e-4) for g in {*counts[0], *counts[1]}] for c in counts]
-        found[key(modality=modality, task=task, feature=feature)] = sum((q - p) * math.log(q / p) for p, q in zip(*shares, strict=True))
+        found[k] = sum((q - p) * math.log(q / p) for p, q in zip(*shares, strict=True))
     return found
 
 

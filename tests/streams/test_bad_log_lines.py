@@ -22,6 +22,7 @@ NOW_MS = 1_800_000_000_000
 CONFIG = StreamConfig()
 BAD = [
     "".join(map(chr, range(256))), "\x00", "a\x00b", "\r\n", "a\rb\nc", "\r", " ", "\ufeff", "\u202e\ufffe\U0010ffff", "x" * 1_000_000, "x y " * 250_000, "\\xff\\xfe",
+    random.Random(1).randbytes(65_536).decode("utf-8", "backslashreplace"), random.Random(2).randbytes(300).decode("latin-1"),
     "<999>1 - - - - - - x", "<192>x", "<-1>x", "<34>1", "0 <34>", "999999999 <34>x", "1970-01-01T00:00:00Z INFO first", "2099-12-31T23:59:59Z INFO last",
     "1969-12-31T23:59:59Z INFO before", "9999-12-31T23:59:59Z INFO never", "0000-00-00 00:00:00 INFO never", "Feb 30 25:61:61 h a: x", "\tat a.B.c(D.java:1)",
     "Caused by: x.Y: z", "... 12 more", '  File "x.py", line 1, in f', "goroutine 1 [running]:", '{"msg":', '{"msg":"\\u0000"}', '{"level":1e999,"msg":"x"}', "[" * 5000, "{" * 5000,

@@ -1,0 +1,70 @@
+"""The rate of lines as a reason: a burst and a silence of known lines are unusual, the usual pace is not."""
+
+import numpy as np
+import pytest
+
+from models import latent_pace
+from models.config import ModelConfigError
+from models.latent_systems import Systems
+from models.log_model import LogModel
+from models.log_settings import LogSettings
+from models.steps import Item, Work
+
+TEXTS = ["poll queue 7", "queue 7 is empty"]
+
+
+def read(model, gaps_s, state=None):
+    at, items = 0.0, []
+    for n, gap in enumerate(gaps_s):
+        at += gap
+        items.append(Item(n, TEXTS[n % 2], int(at * 1e6), name="informational"))
+    [result] = model.step([Work("logs/a", state, items)])
+    assert result.error is None
+    return result
+
+
+@pytest.fixture(scope="module")
+def model():
+    model, chance = LogModel(), np.random.default_rng(1)
+    lessons = read(model, chance.lognormal(0.0, 0.4, 6000)).lessons
+    for at in range(0, len(lessons), 500):
+        model.normal = model.normal.taught(lessons[at : at + 500], at)
+    return model
+
+
+@pytest.mark.parametrize("gap_s", [0.0005, 600.0])
+def test_known_lines_at_a_rate_never_met_are_unusual_and_say_why(model, gap_s):
+    usual = np.random.default_rng(2).lognormal(0.0, 0.4, 100)
+    found = [item.findings[2] for item in read(model, [*usual, *[gap_s] * 60]).items]
+    assert {answer.label for answer in found[:100]} == {"normal"}
+    assert {answer.label for answer in found[150:]} == {"anomaly"}
+    assert all("unusual rate" in answer.output["reason"] for answer in found[150:])
+
+
+def test_a_pace_is_rare_to_both_sides_and_unknown_paces_are_not():
+    counts = np.zeros(latent_pace.BINS)
+    counts[20], counts[21] = 900, 100
+    chances = latent_pace.chances(counts, np.array([0, 19, 20, 21, 22]))
+    assert chances[0] == 1.0
+    assert chances[2] > chances[3] > chances[1] == chances[4] > 0.0
+
+
+def test_the_first_lines_of_a_session_have_no_pace(model):
+    lessons = read(model, [1.0] * 12).lessons
+    assert [lesson.pace_s for lesson in lessons] == [latent_pace.UNKNOWN] * 10 + [1.0] * 2
+
+
+@pytest.mark.parametrize("deviations", [0.0, 7.0])
+def test_settings_that_cannot_work_are_refused(deviations):
+    with pytest.raises(ModelConfigError):
+        LogModel(settings=LogSettings(deviations=deviations))
+
+
+@pytest.mark.parametrize(("trajectory", "density"), [("rectified", "flow"), ("flow", "normal"), ("sde", "normal"), ("none", "normal")])
+def test_each_way_of_judging_learns_packs_and_has_a_name_of_its_own(trajectory, density):
+    model = LogModel(settings=LogSettings(trajectory, density))
+    lessons = read(model, [1.0] * 600).lessons
+    model.normal = model.normal.taught(lessons, 0)
+    again = Systems.new(trajectory, density).with_tensors(model.normal.tensors(), "1")
+    assert again.surprise(lessons[:50]) == model.normal.surprise(lessons[:50])
+    assert model.version != LogModel().version
