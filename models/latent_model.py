@@ -204,7 +204,7 @@ class LatentModel:
         """The nets after some steps on lines above suspicion, replayed ones too."""
         if self.suspects.is_loud and not self.is_young:
             return self
-        known = [lesson for lesson in lessons if lesson.surprise < SUSPECT]
+        known = [lesson for lesson in lessons if lesson.surprise < SUSPECT and not lesson.is_held]
         if not known:
             return self
         lines = Lines.of(known)
@@ -229,7 +229,7 @@ class LatentModel:
         rows = np.column_stack([lines.keys, lines.keys_before, lines.severities.astype(np.uint64), paces.astype(np.uint64)])
         is_young = self.is_young
         odd = np.array([x.surprise >= SUSPECT and (x.severity <= GRAVE or not is_young) for x in lessons])
-        suspects, learned, is_quiet = self.suspects.after(rows, odd, is_young)
+        suspects, learned, is_quiet = self.suspects.after(rows, odd, is_young, *_standing(lessons))
         tails, pending = self._counted(OF_LINES, scores[:, ~odd] if is_young else scores, is_quiet, is_young)
         keys, before = learned[:, 0], learned[:, 1]
         template, after = self._families
@@ -251,7 +251,7 @@ class LatentModel:
         rows = np.stack([as_row(keyed(dict(end.whole))) for end in lessons])
         is_young = self.sessions.counted < YOUNG_SESSIONS
         odd_ends, learned, is_quiet = self.odd_ends.after(
-            rows, np.array([x.surprise >= SUSPECT and not is_young for x in lessons]), is_young
+            rows, np.array([x.surprise >= SUSPECT and not is_young for x in lessons]), is_young, *_standing(lessons)
         )
         tails, pending = self._counted(OF_SESSIONS, scores.T, is_quiet, is_young)
         return replace(
@@ -332,6 +332,11 @@ class LatentModel:
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> "LatentModel":
         return replace(self, **latent_tensors.fields_of(self, tensors))
+
+
+def _standing(lessons: Sequence[Lesson]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which are held, and which were."""
+    return np.array([x.is_held for x in lessons], np.bool_), np.array([x.is_released for x in lessons], np.bool_)
 
 
 def _first_tails() -> Tails:
