@@ -1,7 +1,7 @@
 """How fast lines come in a session, and how rare that is: a flood and a silence are both unusual though every line of them is known.
 
-The pace is the mean time between the last CONTEXT lines; a session's first lines have none. Knows seconds; leaves what is rare to
-models/latent_views.py. Next: models/latent_model.py
+The pace is the mean time between the last CONTEXT lines; a session's first lines have none. Paces of CONTEXT lines overlap, so that of
+those that were counted one in CONTEXT is news. Knows seconds; leaves lines to models/latent_model.py. Next: models/latent_model.py
 """
 
 import numpy as np
@@ -32,6 +32,6 @@ def chances(counts: Floats, bins: NDArray[np.int64]) -> Floats:
     """How often lines came so fast, or so slowly, or more so, whichever is rarer; 1 where the pace is unknown. counts: (BINS,) lines."""
     known = counts[1:]
     slower, faster = known[::-1].cumsum()[::-1], known.cumsum()
-    share = np.minimum((np.minimum(slower, faster) + 1.0) / (known.sum() + 1.0), 1.0)
+    share = np.minimum((np.minimum(slower, faster) + CONTEXT) / (known.sum() + CONTEXT), 1.0)
     found: Floats = np.where(bins > 0, share[np.maximum(bins, 1) - 1], 1.0)
     return found

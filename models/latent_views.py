@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-LINE_VIEWS = ("unseen template", "unseen transition", "rare severity", "latent distance", "off trajectory", "unusual rate")
+LINE_VIEWS = ("unseen template", "unseen transition", "rare severity", "latent distance", "off trajectory")
 SESSION_VIEWS = ("worst line", "incomplete or odd session")
 VIEWS = (*LINE_VIEWS, "any of a line", *SESSION_VIEWS)
 OF_LINES, OF_SESSIONS = slice(0, len(LINE_VIEWS) + 1), slice(len(LINE_VIEWS) + 1, len(VIEWS))
-"""Rows of the views of a line and of a session. The last of a line's is the loudest of the others: six views that each are rare
+"""Rows of the views of a line and of a session. The last of a line's is the loudest of the others: five views that each are rare
 once in a thousand lines together are not. Of sessions there are too few to count that finely."""
-TOGETHER = np.array([[1.0], [1.0], [1.0], [1.0], [1.0], [10.0]])
-"""Lines that a view of lines looks at together: rates are of ten lines that overlap, so that a tenth as many were counted."""
 BINS = 96
 WIDTH = 0.25
 """Of a bin, nats: what was never seen and what was seen once differ by 0.7."""
@@ -55,7 +53,7 @@ class Tails:
 
         scores: nats, (views, n).
         """
-        single = self._single(scores)
+        single = self._chances(self.above[OF_LINES][:-1], scores)
         least, loudest = single.min(0), self.above[OF_LINES][-1:]
         return single, np.maximum(least, self._chances(loudest, -np.log(least)[None])[0]) if loudest[0, 0] >= SETTLED else least
 
@@ -65,12 +63,8 @@ class Tails:
 
     def with_loudest(self, scores: Floats) -> Floats:
         """Scores of all views of lines: those given, and of the loudest of them."""
-        single = self._single(scores)
+        single = self._chances(self.above[OF_LINES][:-1], scores)
         found: Floats = np.concatenate([scores, -np.log(single.min(0))[None]])
-        return found
-
-    def _single(self, scores: Floats) -> Floats:
-        found: Floats = np.minimum(self._chances(self.above[OF_LINES][:-1], scores) * TOGETHER, 1.0)
         return found
 
     @staticmethod

@@ -33,6 +33,10 @@ class Lesson:
     """Of a whole session: the largest surprise among its lines."""
     is_replay: bool = False
     """Taught before: nets learn from it again so that they do not forget, counts would count it twice. Set by who replays."""
+    is_held: bool = False
+    """Not to be learned: only told, so that a model knows how much it is not taught. Set by who holds it."""
+    is_released: bool = False
+    """Held for as long as is wanted: to be learned, however unusual. Set by who let it go."""
     pace_s: float = -1.0
     """Mean time between the last lines of the session, seconds; -1 among its first CONTEXT."""
     system: int = 0

@@ -88,7 +88,7 @@ def main() -> int:
         if done // 100_000 > shown:
             shown = done // 100_000
             history.append(resident_mb() - base)
-            if shown % 5 == 0 or done >= a.lines:
+            if shown % 2 == 0 or done >= a.lines:
                 print(
                     f"{done:>10} {opened:>9} {resident_mb():>11.0f} {history[-1]:>9.1f} {1e6 * time.process_time() / done:>9.1f}",
                     flush=True,

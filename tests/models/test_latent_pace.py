@@ -26,7 +26,7 @@ def read(model, gaps_s, state=None):
 @pytest.fixture(scope="module")
 def model():
     model, chance = LogModel(), np.random.default_rng(1)
-    lessons = read(model, chance.lognormal(0.0, 0.4, 6000)).lessons
+    lessons = read(model, chance.lognormal(0.0, 0.4, 9000)).lessons
     for at in range(0, len(lessons), 500):
         model.normal = model.normal.taught(lessons[at : at + 500], at)
     return model
@@ -39,6 +39,16 @@ def test_known_lines_at_a_rate_never_met_are_unusual_and_say_why(model, gap_s):
     assert {answer.label for answer in found[:100]} == {"normal"}
     assert {answer.label for answer in found[150:]} == {"anomaly"}
     assert all("unusual rate" in answer.output["reason"] for answer in found[150:])
+
+
+def test_a_busier_system_is_told_and_learned(model):
+    result = read(model, [*[1.0] * 50, *[0.0005] * 400])
+    assert {lesson.surprise < 0.5 for lesson in result.lessons} == {True}
+    learned = model.normal
+    for n in range(5):
+        learned = learned.taught(result.lessons, n)
+    again = read(LogModel(learned), [*[1.0] * 50, *[0.0005] * 400])
+    assert {item.findings[2].label for item in again.items} == {"normal"}
 
 
 def test_a_pace_is_rare_to_both_sides_and_unknown_paces_are_not():
