@@ -13,7 +13,7 @@ SESSIONS = 128
 LENGTHS, QUICK_LENGTHS = (1_000, 10_000, 100_000), (1_000, 4_000)
 COUNTED = 384
 """Pieces of each session that are timed: two windows, so that cuts are among them."""
-COUNTS, QUICK_COUNTS = (1, 4, 16, 64, 256, 1000), (1, 16, 128)
+COUNTS, QUICK_COUNTS = (1, 4, 16, 64, 256), (1, 16, 128)
 BUDGET_MB = 512.0
 
 

@@ -87,8 +87,7 @@ def by_sessions(texts: Sequence[str], counts: Sequence[int], pieces: int, rounds
     model = StreamingHierarchicalTransformer.load(settings=TextSettings())
     groups = [Sessions(model, texts, n, f"of-{n}") for n in counts]
     for group in groups:
-        for _ in range(8):
-            group.read(16)  # windows with something in them
+        group.read(8, JOINED)  # windows with something in them
     took = {n: list[tuple[float, float]]() for n in counts}
     for _ in range(rounds):
         for n, group in zip(counts, groups):
