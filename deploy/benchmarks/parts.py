@@ -21,6 +21,7 @@ PARTS: Mapping[str, Part] = {
     "plumbing": plumbing.measure,
     "trunk": step.trunk,
     "alone": step.alone,
+    "lengths": step.lengths,
     "memory": step.memory,
     "tokens": end_to_end.tokens,
     "naive": naive.measure,
