@@ -71,13 +71,13 @@ class Lines:
     """Templates of the lines before each in its session, oldest first."""
     severities: NDArray[np.int64]
     gaps_s: NDArray[np.float32]
-    paces_s: NDArray[np.float64]
+    rates: NDArray[np.float64]
 
     @classmethod
     def of(cls, lessons: Sequence[Lesson]) -> "Lines":
         return cls(
             [x.text for x in lessons], [x.before for x in lessons], np.array([x.severity for x in lessons], np.int64),
-            np.array([x.gap_s for x in lessons], np.float32), np.array([x.pace_s for x in lessons]),
+            np.array([x.gap_s for x in lessons], np.float32), np.array([x.rate for x in lessons]),
         )  # fmt: skip
 
     def at(self, places: Sequence[int]) -> "Lines":
@@ -86,7 +86,7 @@ class Lines:
             [self.before[n] for n in places],
             self.severities[places],
             self.gaps_s[places],
-            self.paces_s[places],
+            self.rates[places],
         )
 
     @property
@@ -128,8 +128,8 @@ class LatentModel:
     sessions: Sessions
     severities: Floats
     """(8,) lines by severity."""
-    paces: Floats
-    """(latent_pace.BINS,) lines by how fast they came."""
+    rates: Floats
+    """(latent_pace.BINS,) lines by how many times as fast as usual they came."""
     tails: Tails
     pending: Tails
     """Scores of the windows that have not ended."""
@@ -167,7 +167,7 @@ class LatentModel:
         if not len(lines.texts):
             return []
         single, together = self.tails.judged_lines(self._line_scores(lines))
-        rates = latent_pace.chances(self.paces, latent_pace.bins_of(lines.paces_s)).tolist()
+        rates = latent_pace.chances(self.rates, latent_pace.bins_of(lines.rates)).tolist()
         return [
             _verdict(LINE_VIEWS, chance, chances, rate)
             for chance, chances, rate in zip(together.tolist(), single.T.tolist(), rates, strict=True)
@@ -245,7 +245,7 @@ class LatentModel:
             self,
             counts=self.counts.with_more(families, np.concatenate([keys, keys])),
             severities=self.severities + np.bincount(learned[:, 2].astype(np.int64), minlength=8),
-            paces=self.paces + np.bincount(latent_pace.bins_of(lines.paces_s), minlength=latent_pace.BINS),
+            rates=self.rates + np.bincount(latent_pace.bins_of(lines.rates), minlength=latent_pace.BINS),
             tails=tails,
             pending=pending,
             suspects=suspects,
