@@ -209,11 +209,12 @@ class LatentModel:
 
     def _trained(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
         """The nets after some steps on lines above suspicion, replayed ones too."""
-        if self.suspects.is_loud and not self.is_young:
+        is_calm = self.is_young or not self.suspects.is_loud
+        usual = [x for x in lessons if (is_calm or x.is_replay) and x.surprise < SUSPECT and not x.is_held]
+        released = [x for x in lessons if x.is_released]
+        if not (released or (is_calm and usual)):
             return self
-        known = [lesson for lesson in lessons if lesson.surprise < SUSPECT and not lesson.is_held]
-        if not known:
-            return self
+        known = [*usual, *released]
         lines = Lines.of(known)
         new = Lines.of([lesson for lesson in known if not lesson.is_replay])
         latents = self.encoder.with_severity(self.encoder.latents(new.texts), new.severities)

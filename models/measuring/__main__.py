@@ -32,9 +32,10 @@ def main() -> int:
     sessions.add_argument("--pieces", type=int, default=512)
     sessions.add_argument("--rounds", type=int, default=3)
     lengths = what.add_parser("lengths", help="cost of a piece against how long its session is")
-    lengths.add_argument("--lengths", type=int, nargs="+", default=[1000, 3000, 10_000])
-    lengths.add_argument("--sessions", type=int, default=16)
-    lengths.add_argument("--pieces", type=int, default=512)
+    lengths.add_argument("--lengths", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    lengths.add_argument("--sessions", type=int, default=2)
+    lengths.add_argument("--pieces", type=int, default=384)
+    lengths.add_argument("--rounds", type=int, default=3)
     held = what.add_parser("memory", help="memory of hot sessions, bytes of rows, time to rebuild")
     held.add_argument("--sessions", type=int, default=1000)
     held.add_argument("--items", type=int, default=240)
@@ -55,7 +56,7 @@ def _measured(a: argparse.Namespace) -> Any:
     if a.what == "sessions":
         return alone.by_sessions(texts, a.counts, a.pieces, a.rounds)
     if a.what == "lengths":
-        return alone.by_length(texts, a.lengths, a.sessions, a.pieces)
+        return alone.by_length(texts, a.lengths, a.sessions, a.pieces, a.rounds)
     return memory.measure(texts, a.sessions, a.items, a.max_mb)
 
 

@@ -12,12 +12,10 @@ from time import perf_counter
 import psutil
 
 from models.config import CacheSettings, TextSettings
-from models.measuring.alone import Sessions, tokens_in
+from models.measuring.alone import JOINED, Sessions, tokens_in
 from models.transformer import StreamingHierarchicalTransformer
 
 REBUILT = 64
-JOINED = 16
-"""Pieces read as one, on the way to full windows: what is held is the same."""
 GROUP = 50
 """Sessions that are read, one step for all."""
 
@@ -25,16 +23,15 @@ GROUP = 50
 def measure(texts: Sequence[str], n_sessions: int, n_items: int, max_mb: float) -> dict[str, float]:
     """n_items: pieces of each session; with 240 windows are nearly full for the first time."""
     model = StreamingHierarchicalTransformer.load(settings=TextSettings(state=CacheSettings(max_cache_size_mb=max_mb)))
-    texts = ["".join(texts[at : at + JOINED]) for at in range(0, len(texts), JOINED)]
     warm = Sessions(model, texts, GROUP, "warm")
-    warm.read(2)
+    warm.read(2, JOINED)
     for name in warm.names:
         model.drop(name)
     process = psutil.Process()
     before = process.memory_info().rss
     read = Sessions(model, texts, GROUP, "read")
     while read.done * JOINED < n_items:
-        read.read(1)
+        read.read(1, JOINED)
     names, states = list(read.names), list(read.states)
     for number in range(GROUP, n_sessions):
         names.append(f"tokens/copy-{number}")
