@@ -71,13 +71,13 @@ class Lines:
     """Templates of the lines before each in its session, oldest first."""
     severities: NDArray[np.int64]
     gaps_s: NDArray[np.float32]
-    paces_s: NDArray[np.float64]
+    rates: NDArray[np.float64]
 
     @classmethod
     def of(cls, lessons: Sequence[Lesson]) -> "Lines":
         return cls(
             [x.text for x in lessons], [x.before for x in lessons], np.array([x.severity for x in lessons], np.int64),
-            np.array([x.gap_s for x in lessons], np.float32), np.array([x.pace_s for x in lessons]),
+            np.array([x.gap_s for x in lessons], np.float32), np.array([x.rate for x in lessons]),
         )  # fmt: skip
 
     def at(self, places: Sequence[int]) -> "Lines":
@@ -86,7 +86,7 @@ class Lines:
             [self.before[n] for n in places],
             self.severities[places],
             self.gaps_s[places],
-            self.paces_s[places],
+            self.rates[places],
         )
 
     @property
@@ -104,6 +104,9 @@ class Verdict(NamedTuple):
 
     deviations: float
     reasons: tuple[str, ...]
+    rate: float = 0.0
+    """How unusual it is that lines come so fast, or so slowly: told beside the rest, and no reason to learn less. Everything would be
+    odd otherwise when a system is merely busier than ever."""
 
     @property
     def value(self) -> float:
@@ -125,13 +128,13 @@ class LatentModel:
     sessions: Sessions
     severities: Floats
     """(8,) lines by severity."""
-    paces: Floats
-    """(latent_pace.BINS,) lines by how fast they came."""
+    rates: Floats
+    """(latent_pace.BINS,) lines by how many times as fast as usual they came."""
     tails: Tails
     pending: Tails
     """Scores of the windows that have not ended."""
     suspects: Probation
-    """Of lines: key, key before, severity, bin of the pace."""
+    """Of lines: key, key before, severity."""
     odd_ends: Probation
     """Of sessions: keys and counts."""
     encoder: Encoder
@@ -150,7 +153,7 @@ class LatentModel:
     @classmethod
     def new(cls, kind: str = DYNAMICS, density: str = DENSITY, seed: int = 0, number: int = 1) -> "LatentModel":
         """Knows what the shipped encoder knows, and no line."""
-        suspects = Probation.empty(4, *LINE_WINDOW)
+        suspects = Probation.empty(3, *LINE_WINDOW)
         odd_ends = Probation.empty(2 * WHOLE, *SESSION_WINDOW)
         weights = latent_dynamics.new_weights(kind, seed) if kind != "none" else {}
         return cls(
@@ -164,7 +167,11 @@ class LatentModel:
         if not len(lines.texts):
             return []
         single, together = self.tails.judged_lines(self._line_scores(lines))
-        return [_verdict(LINE_VIEWS, chance, chances) for chance, chances in zip(together.tolist(), single.T.tolist(), strict=True)]
+        rates = latent_pace.chances(self.rates, latent_pace.bins_of(lines.rates)).tolist()
+        return [
+            _verdict(LINE_VIEWS, chance, chances, rate)
+            for chance, chances, rate in zip(together.tolist(), single.T.tolist(), rates, strict=True)
+        ]
 
     def judge_session(self, whole: Mapping[str, int], worst_line: float) -> Verdict:
         """A session as it would be were it to end now. `worst_line`: the most standard deviations of its lines and of its end."""
@@ -202,11 +209,12 @@ class LatentModel:
 
     def _trained(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
         """The nets after some steps on lines above suspicion, replayed ones too."""
-        if self.suspects.is_loud and not self.is_young:
+        is_calm = self.is_young or not self.suspects.is_loud
+        usual = [x for x in lessons if (is_calm or x.is_replay) and x.surprise < SUSPECT and not x.is_held]
+        released = [x for x in lessons if x.is_released]
+        if not (released or (is_calm and usual)):
             return self
-        known = [lesson for lesson in lessons if lesson.surprise < SUSPECT]
-        if not known:
-            return self
+        known = [*usual, *released]
         lines = Lines.of(known)
         new = Lines.of([lesson for lesson in known if not lesson.is_replay])
         latents = self.encoder.with_severity(self.encoder.latents(new.texts), new.severities)
@@ -225,11 +233,10 @@ class LatentModel:
             return self
         lines = Lines.of(lessons)
         scores = self.tails.with_loudest(self._line_scores(lines))
-        paces = latent_pace.bins_of(lines.paces_s)
-        rows = np.column_stack([lines.keys, lines.keys_before, lines.severities.astype(np.uint64), paces.astype(np.uint64)])
+        rows = np.column_stack([lines.keys, lines.keys_before, lines.severities.astype(np.uint64)])
         is_young = self.is_young
         odd = np.array([x.surprise >= SUSPECT and (x.severity <= GRAVE or not is_young) for x in lessons])
-        suspects, learned, is_quiet = self.suspects.after(rows, odd, is_young)
+        suspects, learned, is_quiet = self.suspects.after(rows, odd, is_young, *_standing(lessons))
         tails, pending = self._counted(OF_LINES, scores[:, ~odd] if is_young else scores, is_quiet, is_young)
         keys, before = learned[:, 0], learned[:, 1]
         template, after = self._families
@@ -238,7 +245,7 @@ class LatentModel:
             self,
             counts=self.counts.with_more(families, np.concatenate([keys, keys])),
             severities=self.severities + np.bincount(learned[:, 2].astype(np.int64), minlength=8),
-            paces=self.paces + np.bincount(learned[:, 3].astype(np.int64), minlength=latent_pace.BINS),
+            rates=self.rates + np.bincount(latent_pace.bins_of(lines.rates), minlength=latent_pace.BINS),
             tails=tails,
             pending=pending,
             suspects=suspects,
@@ -251,7 +258,7 @@ class LatentModel:
         rows = np.stack([as_row(keyed(dict(end.whole))) for end in lessons])
         is_young = self.sessions.counted < YOUNG_SESSIONS
         odd_ends, learned, is_quiet = self.odd_ends.after(
-            rows, np.array([x.surprise >= SUSPECT and not is_young for x in lessons]), is_young
+            rows, np.array([x.surprise >= SUSPECT and not is_young for x in lessons]), is_young, *_standing(lessons)
         )
         tails, pending = self._counted(OF_SESSIONS, scores.T, is_quiet, is_young)
         return replace(
@@ -279,12 +286,11 @@ class LatentModel:
         families = np.concatenate([np.full(len(keys), of_templates), mixed(lines.keys_before, of_following)])
         template, after = self.counts.chance(families, np.concatenate([keys, keys])).reshape(2, -1)
         severity = (np.cumsum(self.severities) / self.severities.sum())[lines.severities]
-        pace = latent_pace.chances(self.paces, latent_pace.bins_of(lines.paces_s))
         off = self._surprises(self.kind, self.weights, self._moves(lines))
-        rare = -np.log(np.stack([template, after, severity, pace]))
+        rare = -np.log(np.stack([template, after, severity]))
         # how often a template was met is known: where it lies cannot make it rarer. The density narrows as it learns, so a template far
         # from the others would else lie farther each time than ever before.
-        return np.stack([*rare[:3], np.minimum(self._far(lines), rare[0]), off, rare[3]])
+        return np.stack([*rare, np.minimum(self._far(lines), rare[0]), off])
 
     def _far(self, lines: Lines) -> Floats:
         """How far lines lie from where lines lie, nats (n,)"""
@@ -334,6 +340,11 @@ class LatentModel:
         return replace(self, **latent_tensors.fields_of(self, tensors))
 
 
+def _standing(lessons: Sequence[Lesson]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which are held, and which were."""
+    return np.array([x.is_held for x in lessons], np.bool_), np.array([x.is_released for x in lessons], np.bool_)
+
+
 def _first_tails() -> Tails:
     """Of severities alone, as the lines of SEVERITY_PRIOR would have scored: so that a new stream's first fatal line is rare."""
     prior = np.array(SEVERITY_PRIOR)
@@ -360,8 +371,9 @@ def from_row(row: NDArray[np.uint64]) -> dict[int, int]:
     return {int(key): int(count) for key, count in zip(row[:WHOLE], row[WHOLE:], strict=True) if count}
 
 
-def _verdict(views: Sequence[str], chance: float, chances: Sequence[float]) -> Verdict:
+def _verdict(views: Sequence[str], chance: float, chances: Sequence[float], rate: float = 1.0) -> Verdict:
+    unusual = deviations_of(rate) if rate < CALM else 0.0
     if chance > CALM and min(chances) > CALM:
-        return Verdict(deviations_of(chance), ())
+        return Verdict(deviations_of(chance), (), unusual)
     found = sorted(((deviations_of(one), view) for one, view in zip(chances, views, strict=True)), key=lambda pair: -pair[0])
-    return Verdict(deviations_of(chance), tuple([view for deviations, view in found if deviations >= NAMED]))
+    return Verdict(deviations_of(chance), tuple([view for deviations, view in found if deviations >= NAMED]), unusual)

@@ -37,12 +37,21 @@ class Probation:
         return cls(np.zeros((0, columns), np.uint64), 0, 0, window, int(window * share))
 
     def after(
-        self, rows: NDArray[np.uint64], is_suspect: NDArray[np.bool_], is_young: bool
+        self,
+        rows: NDArray[np.uint64],
+        is_suspect: NDArray[np.bool_],
+        is_young: bool,
+        is_held: NDArray[np.bool_] | None = None,
+        is_released: NDArray[np.bool_] | None = None,
     ) -> tuple["Probation", NDArray[np.uint64], bool | None]:
         """The probation after these lessons; the rows that are learned now; and, where a window ended, whether it was quiet.
-        A window ends with the lessons that fill it."""
+        A window ends with the lessons that fill it. What is held is a suspect and never learned; what was released is learned at once."""
+        nothing = np.zeros(len(rows), np.bool_)
+        held, released = nothing if is_held is None else is_held, nothing if is_released is None else is_released
+        is_suspect = (is_suspect | held) & ~released
         suspects, seen = self.suspects + int(is_suspect.sum()), self.seen + len(rows)
-        now, later = (rows[~is_suspect], rows[is_suspect]) if is_young else (rows[:0], rows)
+        at_once = released | (~is_suspect if is_young else nothing)
+        now, later = rows[at_once], rows[~at_once & ~held]
         waiting = np.concatenate([self.rows, later])
         if suspects > self.few:
             waiting = waiting[:0]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from models.latent_counts import Counts, key_of
-from models.latent_model import DENSITY, DYNAMICS, LatentModel, Lines, Verdict
+from models.latent_model import DENSITY, DYNAMICS, NAMED, LatentModel, Lines, Verdict
 from models.latent_views import MOST, deviations_of
 from models.learnable import CONTEXT, Lesson
 
@@ -25,9 +25,11 @@ MOST_SYSTEMS = 8
 """Of a tenant, the young one among them: some 0.7 MB each. Beyond it the one that wrote nothing for longest is forgotten."""
 REMEMBERED = 16_384
 """Templates whose system is kept at hand."""
+LEAST = 100
+"""Lessons learned at a time, or as many as were learned before: how loud lines usually are cannot be told by a model that knows none."""
 FULL = 1 << 20
 """Lines of all systems, at most, beside which one is rare."""
-UNSEEN = "unseen system"
+UNSEEN, RATE = "unseen system", "unusual rate"
 
 
 class Shares(NamedTuple):
@@ -120,10 +122,17 @@ class Systems:
         return self._model(system).judge_session(whole, worst_line)
 
     def told(self, verdict: Verdict, system: int, is_session: bool = False) -> Verdict:
-        """A verdict of a line or session, made louder where its system itself is rare in this tenant."""
+        """A verdict of a line or session as it is told: with how rare its system is in this tenant, and how unusual the rate of its lines.
+        Neither is learned from."""
         share = self.shares.get(system) or self.shares[self.youngest]
-        rare = share.session if is_session else share.line
-        return verdict if rare <= verdict.deviations else Verdict(rare, (UNSEEN, *verdict.reasons))
+        unseen = share.session if is_session else share.line
+        loudest = max(unseen, verdict.rate)
+        if loudest < NAMED:
+            return verdict
+        more = [name for rare, name in sorted([(unseen, UNSEEN), (verdict.rate, RATE)], reverse=True) if rare >= NAMED]
+        if loudest <= verdict.deviations:
+            return verdict._replace(reasons=(*verdict.reasons, *more))
+        return Verdict(loudest, (*more, *verdict.reasons), verdict.rate)
 
     def surprise(self, lessons: Sequence[Lesson]) -> list[float]:
         systems = [lesson.system for lesson in lessons]
@@ -147,8 +156,11 @@ class Systems:
         models, last, counts = dict(self.models), dict(self.last), self.counts
         lines = self.lines + sum(not lesson.is_replay for lesson in lessons)
         for number, some in sorted(mine.items()):
-            models[number] = replace(models[number], counts=counts).taught(some, models[number].steps)
-            counts, last[number] = models[number].counts, lines
+            model = replace(models[number], counts=counts)
+            while some:
+                n = max(int(model.lines), LEAST)
+                model, some = model.taught(some[:n], model.steps), some[n:]
+            models[number], counts, last[number] = model, model.counts, lines
         if not models[youngest := max(models)].is_young:
             number = youngest + 1
             models[number], last[number] = LatentModel.new(models[youngest].kind, models[youngest].density_kind, number=number), lines

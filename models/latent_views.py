@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-LINE_VIEWS = ("unseen template", "unseen transition", "rare severity", "latent distance", "off trajectory", "unusual rate")
+LINE_VIEWS = ("unseen template", "unseen transition", "rare severity", "latent distance", "off trajectory")
 SESSION_VIEWS = ("worst line", "incomplete or odd session")
 VIEWS = (*LINE_VIEWS, "any of a line", *SESSION_VIEWS)
 OF_LINES, OF_SESSIONS = slice(0, len(LINE_VIEWS) + 1), slice(len(LINE_VIEWS) + 1, len(VIEWS))
-"""Rows of the views of a line and of a session. The last of a line's is the loudest of the others: six views that each are rare
+"""Rows of the views of a line and of a session. The last of a line's is the loudest of the others: five views that each are rare
 once in a thousand lines together are not. Of sessions there are too few to count that finely."""
 BINS = 96
 WIDTH = 0.25

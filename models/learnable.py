@@ -33,8 +33,12 @@ class Lesson:
     """Of a whole session: the largest surprise among its lines."""
     is_replay: bool = False
     """Taught before: nets learn from it again so that they do not forget, counts would count it twice. Set by who replays."""
-    pace_s: float = -1.0
-    """Mean time between the last lines of the session, seconds; -1 among its first CONTEXT."""
+    is_held: bool = False
+    """Not to be learned: only told, so that a model knows how much it is not taught. Set by who holds it."""
+    is_released: bool = False
+    """Held for as long as is wanted: to be learned, however unusual. Set by who let it go."""
+    rate: float = 0.0
+    """How many times as fast as usual in its session the last lines came; 0 among its first CONTEXT."""
     system: int = 0
     """Number of the system that its session was of to the version that judged it; 0 where a model knows none."""
 

@@ -111,7 +111,7 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
     pending: bytes
     carried: int
     detectors: list[bytes]
-    systems: list[tuple[int, int, int]] = []
+    systems: list[tuple[int, int, int, int]] = []
 
 
 LATEST = 100
@@ -137,24 +137,26 @@ class Learner(Generic[M]):
         self.taught = 0
         """Lines that versions were made of."""
         self._heard, self._known = Counter[int](), Counter[int]()  # lines by system: heard, and of which versions were made
+        self._added = Counter[int]()  # of them, by the last version
         self.clock_us = 0
         """The tenant's event time: the latest of its lines."""
         self.recent = 0.0
         """Mean surprise, fading over some 200 lines."""
         self.buffer = ReplayBuffer(settings.buffer_lines)
         self.quarantine = Quarantine(int(settings.hold_s * 1e6), settings.held_lines)
-        self._pending: list[Lesson] = []
-        self._carried = 0  # of them were there at the last update, and left to the next
+        self._pending: list[Lesson] = []  # held ones too, which are told and not taught
+        self._waiting = 0  # of them are not held
+        self._carried = 0  # of these were there at the last update, and left to the next
         self._detectors: dict[str, Detector] = {"adwin": Adwin(settings.drift_delta), "page_hinkley": PageHinkley(settings.drift_threshold)}
 
     @property
     def waiting(self) -> int:
         """New lines that no version has learned."""
-        return len(self._pending)
+        return self._waiting
 
     @property
     def is_due(self) -> bool:
-        return len(self._pending) - self._carried >= self._settings.update_every
+        return self._waiting - self._carried >= self._settings.update_every or self.is_full
 
     @property
     def is_full(self) -> bool:
@@ -176,8 +178,10 @@ class Learner(Generic[M]):
         is_odd = lesson.surprise >= settings.hold_above
         if self._heard[lesson.system] > settings.warm_up_lines and (is_odd or self.quarantine.is_suspect(lesson, self.clock_us)):
             self.quarantine.hold(lesson, self.clock_us)
+            self._pending.append(replace(lesson, is_held=True))
             return found
         self._pending.append(lesson)
+        self._waiting += 1
         self.buffer.add(lesson)
         return found
 
@@ -190,20 +194,26 @@ class Learner(Generic[M]):
         settings = self._settings
         left = min(LATEST, len(self._pending) // 5)
         fresh, latest = self._pending[: len(self._pending) - left], self._pending[len(self._pending) - left :]
-        fresh = _capped(fresh, max(int(settings.template_share * len(fresh)), 1))
-        most = int(settings.released_share * len(fresh))
+        new = len(_taught(fresh))
+        fresh = _capped(fresh, max(int(settings.template_share * new), 1))
+        new = len(_taught(fresh))
+        most = int(settings.released_share * new)
         released = self.quarantine.release(self.clock_us, most, max(most // 10, 1)) if most else []
-        replayed = self.buffer.replayed(int(settings.replay_share * len(fresh)), self.updates + seed)
+        replayed = self.buffer.replayed(int(settings.replay_share * new), self.updates + seed)
         # what waited its hour is no suspect any more: a model that learns no suspects would never learn it
-        calm = [replace(lesson, surprise=0.0) for lesson in released]
-        lessons = [*fresh, *calm, *[replace(lesson, is_replay=True) for lesson in replayed]]
-        self._pending, self._carried = latest, len(latest)
+        lessons = [
+            *fresh,
+            *[replace(lesson, is_released=True) for lesson in released],
+            *[replace(lesson, is_replay=True) for lesson in replayed],
+        ]
+        self._pending, self._waiting = latest, len(_taught(latest))
+        self._carried = self._waiting
         self.updates += 1
         for lesson in released:
             self.buffer.add(lesson)
         # 3. is it fit to judge?
         figures = {
-            "fresh": float(len(fresh)),
+            "fresh": float(new),
             "released": float(len(released)),
             "replayed": float(len(replayed)),
             "held": float(len(self.quarantine)),
@@ -213,15 +223,16 @@ class Learner(Generic[M]):
             made = current.taught(lessons, self.updates + seed)
             if problem := diverged(current, made):
                 raise ArithmeticError(problem)
-            judges = self._grown([*self.buffer.held_out(), *latest])
+            judges = _grown([*self.buffer.held_out(), *_taught(latest)], self._known)
             before, after = mean_surprise(current, judges), mean_surprise(made, judges)
         except Exception as problem:  # whatever these lines make the model run into: the version before goes on judging
             self.refused += 1
             return Update(current, "refused", subject, f"{type(problem).__name__}: {problem}"[:500], figures)
         figures |= {"judges": float(len(judges)), "surprise_before": before, "surprise_after": after}
         is_grown = self.taught > LEAST_TAUGHT
-        self.taught += len(fresh)
-        self._known.update(lesson.system for lesson in fresh)
+        self.taught += new
+        self._added = Counter(lesson.system for lesson in _taught(fresh))
+        self._known.update(self._added)
         for old in sorted(self._heard)[:-COUNTED]:
             del self._heard[old], self._known[old]
         if is_grown and not after <= before + settings.worse_by:
@@ -237,34 +248,32 @@ class Learner(Generic[M]):
 
     def _worse(self, current: M, previous: M) -> Update[M] | None:
         """A roll-back, where the lines since the last version surprise it clearly more than they would have its predecessor."""
-        probes = self._grown(self._pending[-PROBED:])
+        probes = _grown(_taught(self._pending)[-PROBED:], self._known - self._added)  # that the predecessor knew
         if len(probes) < LEAST_PROBED:
             return None
         now, then = mean_surprise(current, probes), mean_surprise(previous, probes)
         if now <= then + self._settings.worse_by:
             return None
-        self.updates, self._carried = self.updates + 1, len(self._pending)
+        self.updates, self._carried = self.updates + 1, self._waiting
+        self._known -= self._added
         figures = {"judges": float(len(probes)), "surprise_before": then, "surprise_after": now}
         return Update(
             previous, "rolled_back", current.version, f"lines since surprise it by {now:.4f}, its predecessor by {then:.4f}", figures
         )
 
-    def _grown(self, lessons: Sequence[Lesson]) -> list[Lesson]:
-        """Lessons of systems of which enough was learned."""
-        return [lesson for lesson in lessons if self._known[lesson.system] > LEAST_TAUGHT]
-
     def begin_again(self) -> None:
         """The weights are gone, with the release that made them: what the buffer holds is new to the next ones."""
         self.taught = 0
-        self._known.clear()
-        self._pending, self._carried = [*[lesson for _, lesson in self.buffer.numbered()], *self._pending], 0
+        self._known, self._added = Counter(), Counter()
+        self._pending, self._carried = [*[lesson for _, lesson in self.buffer.numbered()], *_taught(self._pending)], 0
+        self._waiting = len(self._pending)
 
     def pack(self) -> bytes:
         """All of it, for the learner's row."""
         row = _Row(
             self.lines, self.updates, self.refused, self.taught, self.clock_us, self.recent, self.buffer.pack(), self.quarantine.pack(),
             lesson_codec.encode(self._pending), self._carried, [d.pack() for d in self._detectors.values()],
-            [(n, heard, self._known[n]) for n, heard in self._heard.items()],
+            [(n, heard, self._known[n], self._added[n]) for n, heard in self._heard.items()],
         )  # fmt: skip
         return msgspec.msgpack.encode(row)
 
@@ -277,11 +286,22 @@ class Learner(Generic[M]):
         learner.buffer = ReplayBuffer.unpack(row.buffer)
         learner.quarantine.restore(row.quarantine)
         learner._pending, learner._carried = lesson_codec.decode(row.pending), row.carried
-        learner._heard.update({n: heard for n, heard, _ in row.systems})
-        learner._known.update({n: known for n, _, known in row.systems})
+        learner._waiting = len(_taught(learner._pending))
+        for n, heard, known, added in row.systems:
+            learner._heard[n], learner._known[n], learner._added[n] = heard, known, added
         for detector, state in zip(learner._detectors.values(), row.detectors, strict=True):
             detector.restore(state)
         return learner
+
+
+def _taught(lessons: Sequence[Lesson]) -> list[Lesson]:
+    """Without those that are only told."""
+    return [lesson for lesson in lessons if not lesson.is_held]
+
+
+def _grown(lessons: Sequence[Lesson], known: Counter[int]) -> list[Lesson]:
+    """Lessons of systems of which enough was learned."""
+    return [lesson for lesson in lessons if known[lesson.system] > LEAST_TAUGHT]
 
 
 def _capped(lessons: Sequence[Lesson], of_a_kind: int) -> list[Lesson]:
@@ -289,7 +309,7 @@ def _capped(lessons: Sequence[Lesson], of_a_kind: int) -> list[Lesson]:
     counts: Counter[str] = Counter()
     kept = []
     for lesson in lessons:
-        counts[lesson.text] += 1
-        if not lesson.text or counts[lesson.text] <= of_a_kind:
+        counts[lesson.text] += not lesson.is_held
+        if not lesson.text or lesson.is_held or counts[lesson.text] <= of_a_kind:
             kept.append(lesson)
     return kept

@@ -25,7 +25,7 @@ class CountModel:
     def taught(self, lessons: Sequence[Lesson], seed: int) -> "CountModel":
         assert not any(lesson.text == "CRASH" for lesson in lessons), "a lesson that crashes"
         cells = self.cells.clone()
-        for cell, n in Counter(_cell(lesson) for lesson in lessons if not lesson.is_replay).items():
+        for cell, n in Counter(_cell(lesson) for lesson in lessons if not (lesson.is_replay or lesson.is_held)).items():
             cells[cell] += n
         if any(lesson.text == "NAN" for lesson in lessons):
             cells[0] = float("nan")

@@ -156,3 +156,14 @@ def test_probation_lets_a_quiet_window_through_and_drops_a_loud_one():
     assert (len(learned), is_quiet, after.seen, after.suspects) == (0, False, 0, 0)
     _, now, _ = Probation.empty(1, 40, 0.05).after(rows, few, True)
     assert len(now) == 19
+
+
+def test_what_is_held_makes_a_window_loud_and_is_never_learned_and_what_was_released_is_learned_in_a_loud_one():
+    rows, none = np.arange(40, dtype=np.uint64).reshape(40, 1), np.zeros(40, bool)
+    few, many = np.arange(40) < 2, np.arange(40) < 9
+    _, learned, is_quiet = Probation.empty(1, 40, 0.05).after(rows, none, False, few)
+    assert (len(learned), is_quiet) == (38, True)
+    _, learned, is_quiet = Probation.empty(1, 40, 0.05).after(rows, none, False, many)
+    assert (len(learned), is_quiet) == (0, False)
+    _, learned, is_quiet = Probation.empty(1, 40, 0.05).after(rows, np.arange(40) >= 20, False, None, many)
+    assert (learned[:, 0].tolist(), is_quiet) == (list(range(9)), False)

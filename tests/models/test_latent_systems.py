@@ -140,3 +140,41 @@ def test_a_new_system_is_learned_though_the_tenant_is_past_its_warm_up():
     assert len(learner.quarantine) == 1
     learner.hear(Heard(replace(odd, text="other", system=2), 1))
     assert len(learner.quarantine) == 1
+
+
+def test_a_burst_of_first_lines_teaches_what_a_trickle_does():
+    """Thousands of lines may wait for the first version: the usual must be usual to it."""
+    burst = Systems.new().taught(lived(700), 0)
+    assert {label for label, _, _ in read(burst, KINDS)} == {"normal"}
+    assert read(burst, ODD[2])[1][0] == "anomaly"
+
+
+def test_a_version_is_not_rolled_back_for_a_system_that_its_predecessor_did_not_know():
+    learner: Learner[Systems] = Learner("t", LearningSettings(template_share=1.0))
+    model, previous, actions = Systems.new(), None, []
+    for lesson in lived(1500):
+        learner.hear(Heard(replace(lesson, surprise=model.surprise([lesson])[0] if learner.waiting % 50 == 0 else 0.0), 1))
+        if learner.waiting >= 2000:
+            made = learner.update(model, previous)
+            previous, model = (model, made.model) if made.action == "taught" else (None, made.model)
+            actions.append(made.action)
+    assert actions
+    assert set(actions) == {"taught"}
+
+
+def test_a_change_that_stays_is_odd_for_an_hour_and_normal_a_few_hours_later(crowded):
+    """A new release of a known system: one line in ten is of a template never met."""
+    learner: Learner[Systems] = Learner("t", LearningSettings(warm_up_lines=1000, template_share=1.0))
+    texts = [lesson.text for lesson in others("south", 9000, length=9000)][:9000]
+    lines = session([text if n % 10 else "release <*> greets" for n, text in enumerate(texts)])[:9000]
+    model, previous, flagged = crowded, None, list[bool]()
+    for at in range(0, 9000, 500):
+        some = [replace(line, system=2) for line in lines[at : at + 500]]
+        for n, (line, surprise) in enumerate(zip(some, model.surprise(some), strict=True)):
+            learner.hear(Heard(replace(line, surprise=surprise), (at + n) * 2_000_000))
+            flagged += [surprise >= 0.5] if n % 10 == 0 else []
+        made = learner.update(model, previous)
+        assert made.action == "taught", made.reason
+        previous, model = model, made.model
+    assert all(flagged[:180])
+    assert not any(flagged[-100:])
