@@ -82,7 +82,7 @@ WRITES = {
 
 def writer(schema: Mapping[str, Any], prefix: bytes) -> Callable[[Any], bytes]:
     """A function from a record, its fields as attributes, to `prefix` and its bytes. Raises ValueError for a type that no record of ours has."""
-    fields = [(field["name"], _kind(field["type"])) for field in schema["fields"]]
+    fields = [(field["name"], kind_of(field["type"])) for field in schema["fields"]]
     names = dict(NAMES, PREFIX=prefix)
     if tuple(name for name, _ in fields[1 : 1 + len(COMMON)]) != COMMON:
         return _function(f"def write(r):\n    return join((PREFIX, {_parts(fields)}))", names)
@@ -100,13 +100,13 @@ _last: list[tuple[tuple, bytes]] = [((), b"")]
 """The common part of the event that was written last: the next one is mostly of the same input record."""
 
 
-def _kind(kind: Any) -> str:
+def kind_of(kind: Any) -> str:
     """A type of a schema, in the words of WRITES."""
     if isinstance(kind, list) and len(kind) == 2 and kind[0] == "null":
-        return f"null or {_kind(kind[1])}"
+        return f"null or {kind_of(kind[1])}"
     if isinstance(kind, Mapping):
         inner = {"map": "values", "array": "items"}.get(kind["type"])
-        return f"{kind['type']} of {_kind(kind[inner])}" if inner else _kind(kind["type"])
+        return f"{kind['type']} of {kind_of(kind[inner])}" if inner else kind_of(kind["type"])
     return str(kind)
 
 

@@ -9,16 +9,17 @@ registry.py, OTLP to otlp.py. Only this file knows Avro.
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import fastavro
 import msgspec
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from schemas.avro_events import container, reader
 from schemas.avro_writer import writer
 from schemas.errors import CodecError, InvalidJsonError, StrataError, TruncatedRecordError, UnknownEncodingError, UnknownSchemaError
 from schemas.events import RECORDS, Micros
@@ -33,6 +34,9 @@ CONTENT_TYPES = {
 OTLP_CONTENT_TYPE = b"application/x-protobuf"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TIMES = {"timestamp", "event_timestamp"}
+FIRST_US, LAST_US = -2208988800_000_000, 10413791999_999_999
+"""What ClickHouse's DateTime64(6) holds: 1900-01-01 to 2299-12-31. A time beyond is stored as the nearest of them."""
+UUID_CHARACTERS = 36
 SECONDS = 2**63 / 1_000_000
 """What 64 bits of microseconds hold."""
 
@@ -118,6 +122,48 @@ def _json_decoder(name: str) -> msgspec.json.Decoder:
     return msgspec.json.Decoder(RECORDS[name], dec_hook=_from_json)
 
 
+class Stored(NamedTuple):
+    """An event on its way to a table, with what tells whether it is there already."""
+
+    event_id: str
+    session_id: str
+    kafka_topic: str
+    kafka_partition: int
+    kafka_offset: int
+    content: Any
+    """Avro bytes of an output event; the columns of a label."""
+
+
+@cache
+def _reader(name: str) -> Callable[[bytes], tuple[str, str, str, int, int, bool]]:
+    return reader(json.loads(schema_text(name)), len(_prefix(name)))
+
+
+@cache
+def _body_writer(name: str) -> Callable[[Any], bytes]:
+    return writer(json.loads(schema_text(name)), b"")
+
+
+def events_container(name: str, events: Iterable[Stored]) -> bytes:
+    """Events of one kind as an Avro object container, as ClickHouse reads it."""
+    return container(json.loads(schema_text(name)), [event.content for event in events])
+
+
+def as_uuid(text: str) -> str:
+    """An event id in the form with hyphens, where it is a UUID."""
+    plain = text.replace("-", "")
+    return f"{plain[:8]}-{plain[8:12]}-{plain[12:16]}-{plain[16:20]}-{plain[20:]}".lower() if len(plain) == 32 else text.lower()
+
+
+def writable(value: Any) -> Any:
+    """A value whose texts UTF-8 can write."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {writable(k): writable(v) for k, v in value.items()}
+    return type(value)(map(writable, value)) if isinstance(value, list | tuple) else value
+
+
 class Codec:
     """Reads any encoding of the contract and writes the one the settings name."""
 
@@ -147,6 +193,26 @@ class Codec:
         raise UnknownEncodingError(
             f"{name}: first bytes {value[:2].hex(' ')} are of no encoding; wanted '{{' (JSON), c3 01 (Avro) or 00 (Confluent)"
         )
+
+    def event(self, name: str, value: bytes | None) -> "Stored":
+        """An output event as it is stored: its place, and its bytes under the current schema without their prefix. Raises CodecError."""
+        if value and value.startswith(_prefix(name)):
+            try:
+                event_id, session_id, topic, partition, offset, is_plain = _reader(name)(value)
+            except (IndexError, ValueError) as problem:
+                reason = str(problem) or "they end within a field"
+                raise TruncatedRecordError(f"{name}: {len(value)} bytes do not hold a whole record ({reason}); write it again") from problem
+            if is_plain and len(event_id) == UUID_CHARACTERS:
+                return Stored(event_id, session_id, topic, partition, offset, value[10:])
+        fields = self.decode_dict(name, value)
+        fields["timestamp"] = min(max(fields["timestamp"], FIRST_US), LAST_US)
+        fields["event_id"] = as_uuid(fields["event_id"])
+        try:
+            body = _body_writer(name)(RECORDS[name](**fields))
+        except UnicodeEncodeError:  # a lone surrogate: JSON can say it, UTF-8 cannot
+            fields = writable(fields)
+            body = _body_writer(name)(RECORDS[name](**fields))
+        return Stored(**{field: fields[field] for field in Stored._fields[:-1]}, content=body)
 
     def _decode_json(self, name: str, value: bytes) -> Any:
         try:

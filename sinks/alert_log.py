@@ -81,7 +81,7 @@ class AlertLog:
         left = {p for p in places if ends[p] > begins[p]}
         while left:
             for place, records in (await self._consumer.getmany(*left, timeout_ms=500)).items():
-                found += [Kept(place, r.offset, message) for r in records if (message := _read(r.value)) is not None]
+                found += [Kept(place, r.offset, message) for r in records if (message := message_of(r.value)) is not None]
             left = {p for p in left if await self._consumer.position(p) < ends[p]}
         self.open = alerts.apply({}, (kept.message for kept in found))
         if self._is_remembered:
@@ -140,7 +140,7 @@ class AlertLog:
         self._producer = self._consumer = None
 
 
-def _read(value: bytes | None) -> Message | None:
+def message_of(value: bytes | None) -> Message | None:
     """A record; None for one that an older version wrote, which says nothing of opening and closing."""
     try:
         message = json.loads(value or b"")

@@ -78,6 +78,15 @@ def apply(open_: Mapping[str, Message], messages: Iterable[Message]) -> Open:
     return left
 
 
+def sentence(message: Message) -> str:
+    """What it says, in a line."""
+    named = " ".join(str(v) for name, v in message["about"].items() if name not in ("final", "at"))
+    value = message["value"] if not isinstance(message["value"], float) else f"{message['value']:.4g}"
+    if message["state"] == "open":
+        return f"{message['threshold']} of {named} is {value}, must be {message['must_be']}"
+    return f"{message['threshold']} of {named}, {message['why']}" + (f" ({value})" if message["why"] == HOLDS else "")
+
+
 def _subject(one: Verdict, asked: Mapping[str, str]) -> Message:
     return {"threshold": one.threshold.name, "asked": dict(asked), "about": _plain(about(one.row))}
 

@@ -6,11 +6,12 @@ Next: sinks/rows.py, sinks/spans.py
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from schemas.codec import Codec
 from schemas.errors import StrataError
 from schemas.topics import OUTPUTS, TRACES
-from sinks.rows import Record, Values, event_row, label_row
+from sinks.rows import Record, label_row
 from sinks.spans import span_rows
 
 TABLES = {topic.name: str(topic.record) for topic in OUTPUTS} | {"labels": "labels", TRACES.name: "otel_traces"}
@@ -21,7 +22,7 @@ TABLES = {topic.name: str(topic.record) for topic in OUTPUTS} | {"labels": "labe
 class Rows:
     """Rows for one table, each with the record it came from."""
 
-    values: list[Values] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
 
 
@@ -57,10 +58,10 @@ def read(codec: Codec, prefix: str, records: Iterable[Record]) -> Batch:
     return batch
 
 
-def _rows(codec: Codec, table: str, record: Record) -> list[Values]:
+def _rows(codec: Codec, table: str, record: Record) -> list[Any]:
     if table == "otel_traces":
         return span_rows(record.value)
     if table == "labels":
         row = label_row(codec, record)
         return [row] if row else []
-    return [event_row(codec, table, record.value)]
+    return [codec.event(table, record.value)]

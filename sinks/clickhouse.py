@@ -52,6 +52,8 @@ REFUSALS = {
     469: "VIOLATED_CONSTRAINT",
 }
 """Codes that speak of the values sent. Any other error may pass, and is tried again: nothing is dropped because of it."""
+STD_EXCEPTION = 1001
+"""The code of what its libraries say, the one that reads Avro among them: an int of more than 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -171,10 +173,10 @@ class ClickHouse:
         except Exception as problem:
             raise sorted_error(problem) from problem
 
-    def insert(self, table: str, block: bytes, token: str) -> None:
-        """Insert one Arrow stream. Raises UnavailableError, RowsRefusedError."""
+    def insert(self, table: str, block: bytes, token: str, form: str = "ArrowStream") -> None:
+        """Insert one block of rows, in a format that ClickHouse reads. Raises UnavailableError, RowsRefusedError."""
         try:
-            self._client().raw_insert(table, list(COLUMNS[table]), block, settings={"insert_deduplication_token": token}, fmt="ArrowStream")
+            self._client().raw_insert(table, list(COLUMNS[table]), block, settings={"insert_deduplication_token": token}, fmt=form)
         except Exception as problem:
             raise sorted_error(problem) from problem
 
@@ -193,7 +195,7 @@ def _given(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def sorted_error(problem: Exception) -> UnavailableError | RowsRefusedError:
     """An error of ClickHouse or of the way there, as one that another try can cure or one that it cannot."""
     code = getattr(problem, "code", None)
-    refused = isinstance(problem, DatabaseError) and code in REFUSALS
+    refused = isinstance(problem, DatabaseError) and (code in REFUSALS or (code == STD_EXCEPTION and "avro::Exception" in str(problem)))
     return RowsRefusedError(first_line(problem)) if refused else UnavailableError(f"{type(problem).__name__}: {first_line(problem)}")
 
 

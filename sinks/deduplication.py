@@ -21,11 +21,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
+from typing import Any
 from uuid import uuid4
 
+from schemas.codec import Stored
 from sinks.clickhouse import ClickHouse, first_line, listed, quoted
 from sinks.errors import RowsRefusedError
-from sinks.rows import Values, to_arrow
+from sinks.rows import Values, to_block
 
 SEEN_SESSIONS = 50_000
 """Per table; one takes about 200 bytes. A session that fell out is looked up again."""
@@ -47,9 +49,9 @@ class Seen:
                 del self.highest[session]
 
 
-def stream(row: Values) -> tuple[str, int, str]:
+def stream(row: Stored) -> tuple[str, int, str]:
     """Within it, offsets order the events."""
-    return row["kafka_topic"], row["kafka_partition"], row["session_id"]
+    return row.kafka_topic, row.kafka_partition, row.session_id
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Table:
         """Ask again about every session: another writer may have written, or an insert's end is unknown."""
         self._seen = Seen()
 
-    def write(self, rows: Sequence[Values]) -> Written:
+    def write(self, rows: Sequence[Any]) -> Written:
         """Insert the rows that are not there yet; those the table refuses are told. Raises UnavailableError: then call it again."""
         try:
             # 1. once in the batch
@@ -92,17 +94,17 @@ class Table:
                 self._insert(rows, new, done)
             if not self._spans:
                 for index in unique.values():
-                    self._seen.remember(stream(rows[index]), rows[index]["kafka_offset"])
+                    self._seen.remember(stream(rows[index]), rows[index].kafka_offset)
                 self._seen.trim()
             return done
         except BaseException:
             self.forget()
             raise
 
-    def _key(self, row: Values) -> str:
-        return row["TraceId"] + row["SpanId"] if self._spans else row["event_id"]
+    def _key(self, row: Any) -> str:
+        return row["TraceId"] + row["SpanId"] if self._spans else row.event_id
 
-    def _stored(self, rows: Sequence[Values]) -> set[str]:
+    def _stored(self, rows: Sequence[Stored]) -> set[str]:
         """Ids of those rows that are in the table, of those that may be."""
         known = self._seen.highest
         unknown = [row for row in rows if stream(row) not in known]
@@ -110,7 +112,7 @@ class Table:
             top = f"SELECT kafka_topic, kafka_partition, session_id, max(kafka_offset) FROM {self.name} WHERE {ranges(unknown, '>= {lo}')} GROUP BY 1, 2, 3"
             for topic, partition, session, highest in self._clickhouse.rows(top):
                 self._seen.remember((topic, partition, session), highest)
-        doubtful = [row for row in rows if row["kafka_offset"] <= known.get(stream(row), -1)]
+        doubtful = [row for row in rows if row.kafka_offset <= known.get(stream(row), -1)]
         if not doubtful:
             return set()
         ids = f"SELECT toString(event_id) FROM {self.name} WHERE {ranges(doubtful, '>= {lo} AND kafka_offset <= {hi}')}"
@@ -121,14 +123,14 @@ class Table:
         asked = f"SELECT TraceId || SpanId FROM {self.name} WHERE TraceId IN ({traces})"
         return {found for (found,) in self._clickhouse.rows(asked)}
 
-    def _insert(self, rows: Sequence[Values], indexes: Sequence[int], done: Written) -> None:
+    def _insert(self, rows: Sequence[Any], indexes: Sequence[int], done: Written) -> None:
         """Insert; what is refused is halved until the rows that cannot be stored are alone."""
         try:
-            block = to_arrow(self.name, [rows[i] for i in indexes])
+            form, block = to_block(self.name, [rows[i] for i in indexes])
             token = blake2b(
                 "".join(self._key(rows[i]) for i in indexes).encode("utf-8", "replace"), digest_size=16, salt=self._salt
             ).hexdigest()
-            self._clickhouse.insert(self.name, block, token)
+            self._clickhouse.insert(self.name, block, token, form)
             done.inserted += len(indexes)
         except (RowsRefusedError, TypeError, ValueError, OverflowError) as problem:
             if len(indexes) == 1:
@@ -139,16 +141,16 @@ class Table:
             self._insert(rows, indexes[middle:], done)
 
 
-def ranges(rows: Iterable[Values], offsets: str) -> str:
+def ranges(rows: Iterable[Stored], offsets: str) -> str:
     """A condition on sessions and offsets, one alternative per input partition; `offsets` has {lo} and {hi}."""
-    places: dict[tuple[str, int], list[Values]] = {}
+    places: dict[tuple[str, int], list[Stored]] = {}
     for row in rows:
-        places.setdefault((row["kafka_topic"], row["kafka_partition"]), []).append(row)
+        places.setdefault((row.kafka_topic, row.kafka_partition), []).append(row)
     parts = []
     for (topic, partition), group in places.items():
-        numbers = [row["kafka_offset"] for row in group]
+        numbers = [row.kafka_offset for row in group]
         bounds = offsets.format(lo=min(numbers), hi=max(numbers))
-        sessions = listed({row["session_id"] for row in group})
+        sessions = listed({row.session_id for row in group})
         parts.append(
             f"(session_id IN ({sessions}) AND kafka_topic = {quoted(topic)} AND kafka_partition = {partition} AND kafka_offset {bounds})"
         )

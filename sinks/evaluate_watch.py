@@ -73,7 +73,7 @@ class Watch:
         took = time.monotonic() - begun
         self.due = alerts.follow(self.kept.open, found, self.asked, now)
         for message in self.due:
-            log.warning("%s", sentence(message))
+            log.warning("%s: %s", {"open": "opened"}.get(message["state"], "closed"), alerts.sentence(message))
         opened, closed = (sum(m["state"] == state for m in self.due) for state in ("open", "closed"))
         await self._keep()
         mine = sum(m["asked"] == dict(self.asked) for m in self.kept.open.values())
@@ -118,15 +118,6 @@ async def keep_watch(
                 await stop.wait()
         except TimeoutError:
             pass
-
-
-def sentence(message: Message) -> str:
-    """An alert in a line, for logs and terminals."""
-    named = " ".join(str(v) for name, v in message["about"].items() if name not in ("final", "level", "at") and isinstance(v, str))
-    value = message["value"] if not isinstance(message["value"], float) else f"{message['value']:.4g}"
-    if message["state"] == "open":
-        return f"opened: {message['threshold']} of {named} is {value}, must be {message['must_be']}"
-    return f"closed: {message['threshold']} of {named}, {message['why']}" + (f" ({value})" if message["why"] == alerts.HOLDS else "")
 
 
 def told_to(topic: str, webhook: str) -> Sequence[str]:

@@ -1,25 +1,23 @@
-"""Records -> rows: what each table takes from a record of its topic, one function a kind.
+"""Records -> rows, rows -> blocks: what each table takes from a record of its topic.
 
-Knows columns and their Arrow types; leaves bytes to schemas/codec.py, spans to spans.py and writing to clickhouse.py.
+An event is stored as the Avro bytes it came in; a label and a span are columns of their own and go in as Arrow. Knows columns and their
+Arrow types; leaves Avro's bytes to schemas/codec.py, spans to spans.py and writing to clickhouse.py.
 Next: sinks/clickhouse.py
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from schemas import origin, trace
-from schemas.codec import Codec
+from schemas.codec import FIRST_US, LAST_US, Codec, Stored, events_container, writable
 from schemas.events import event_id, trace_id_of
 
 Values = dict[str, Any]
 S, I32, I64, F32, F64 = pa.string(), pa.int32(), pa.int64(), pa.float32(), pa.float64()
 MICROS, NANOS = pa.timestamp("us", tz="UTC"), pa.timestamp("ns", tz="UTC")
 MAP = pa.map_(S, S)
-FIRST_US, LAST_US = -2208988800_000_000, 10413791999_999_999
-"""What DateTime64(6) holds: 1900-01-01 to 2299-12-31. A time beyond is stored as the nearest of them."""
 
 COMMON = {
     "event_id": S,
@@ -92,17 +90,7 @@ class Record(Protocol):
     headers: Sequence[trace.Header]
 
 
-def event_row(codec: Codec, table: str, value: bytes | None) -> Values:
-    """The row of an output event: its fields are the columns. Raises CodecError."""
-    values = codec.decode_dict(table, value)
-    values["event_id"] = values["event_id"].lower()
-    values["timestamp"] = storable(values["timestamp"])
-    if table == "predictions" and values["value"] is None:
-        values["value"] = math.nan  # the column is Float64, without NULL
-    return values
-
-
-def label_row(codec: Codec, record: Record) -> Values | None:
+def label_row(codec: Codec, record: Record) -> Stored | None:
     """The row of a label; None for one the worker forwards to its session's partition. Raises CodecError (the worker dead-letters it).
 
     The row's id and place are those of the record as it was produced, so that a forwarded copy sent twice is one row.
@@ -127,12 +115,19 @@ def label_row(codec: Codec, record: Record) -> Values | None:
         "kafka_partition": source.partition,
         "kafka_offset": source.offset,
     }
-    return values
+    return Stored(values["event_id"], values["session_id"], *place, values)
 
 
 def storable(moment_us: int) -> int:
     """The nearest moment a DateTime64(6) can hold."""
     return min(max(moment_us, FIRST_US), LAST_US)
+
+
+def to_block(table: str, rows: Sequence[Any]) -> tuple[str, bytes]:
+    """Rows of a table as ClickHouse reads them, and the name of the format. Raises TypeError, ValueError or OverflowError, as to_arrow does."""
+    if table in EVENT_TABLES:
+        return "Avro", events_container(table, rows)
+    return "ArrowStream", to_arrow(table, [row.content for row in rows] if table == "labels" else rows)
 
 
 def to_arrow(table: str, rows: Sequence[Values]) -> bytes:
@@ -155,7 +150,7 @@ def column(values: list[Any], kind: pa.DataType) -> pa.Array:
     try:
         return pa.array(values, kind)
     except UnicodeEncodeError:  # a lone surrogate: JSON can say it, UTF-8 cannot
-        return pa.array(_writable(values), kind)
+        return pa.array(writable(values), kind)
 
 
 LISTS_OF_MAPS = pa.list_(MAP)
@@ -164,9 +159,3 @@ LISTS_OF_MAPS = pa.list_(MAP)
 def pairs(attributes: dict[str, str]) -> list[tuple[str, str]]:
     """Sorted: unsorted maps compress worse and make equal rows differ (opentelemetry-collector-contrib#34598)."""
     return sorted(attributes.items()) if attributes else []
-
-
-def _writable(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    return type(value)(_writable(v) for v in value) if isinstance(value, list | tuple) else value

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from schemas.codec import Stored
 from schemas.errors import TruncatedRecordError
 from schemas.trace import TraceContext
 from sinks.rows import Record, Values
@@ -92,7 +93,7 @@ def _plain(value: Any) -> Any:
     return getattr(value, kind) if kind else ""
 
 
-def insert_span(record: Record, table: str, row: Values, parent: TraceContext, group: str, batch: int, end_ns: int) -> Values:
+def insert_span(record: Record, table: str, row: Stored, parent: TraceContext, group: str, batch: int, end_ns: int) -> Values:
     """The writer's own span of a sampled event: from Kafka's time of its record to the acknowledged insert.
 
     `end_ns` is the wall clock, nanoseconds. Its id is computed from the event's, so that a repeated insert repeats the span.
@@ -107,16 +108,16 @@ def insert_span(record: Record, table: str, row: Values, parent: TraceContext, g
         "messaging.destination.name": record.topic,
         "messaging.destination.partition.id": str(record.partition),
         "messaging.kafka.offset": str(record.offset),
-        "messaging.message.id": row["event_id"],
+        "messaging.message.id": row.event_id,
         "messaging.operation.name": "insert",
         "messaging.operation.type": "process",
         "messaging.system": "kafka",
-        "session.id": row["session_id"],
+        "session.id": row.session_id,
     }
     return {
         "Timestamp": start_ns,
         "TraceId": parent.trace_id,
-        "SpanId": blake2b(f"insert\x1f{row['event_id']}".encode(), digest_size=8).hexdigest(),
+        "SpanId": blake2b(f"insert\x1f{row.event_id}".encode(), digest_size=8).hexdigest(),
         "ParentSpanId": parent.span_id,
         "TraceState": parent.state,
         "SpanName": f"insert {table}",

@@ -44,6 +44,7 @@ class Inference:
 
     def __init__(self, models: Mapping[str, SessionModel], executor: Executor):
         self._models = models
+        self._rows = {name: model for name, model in models.items() if isinstance(model, RowModel)}
         self._executor = executor
         self._began: float | None = None
 
@@ -73,23 +74,24 @@ class Inference:
 
     def pack(self, modality: str, state: Any, stored: Any) -> tuple[bytes, Mapping[bytes, bytes]]:
         """A state's bytes; where its model keeps rows, its head and the rows that changed since `stored`, the state written last."""
-        model = self._models[modality]
-        return (model.pack_head(state), model.pack_rows(state, stored)) if isinstance(model, RowModel) else (model.pack(state), {})
+        if (model := self._rows.get(modality)) is not None:
+            return model.pack_head(state), model.pack_rows(state, stored)
+        return self._models[modality].pack(state), {}
 
     def unpack(self, modality: str, data: bytes, rows: Mapping[bytes, bytes]) -> Any:
-        model = self._models[modality]
         if not data:
             return None
-        return model.unpack_rows(data, rows) if isinstance(model, RowModel) else model.unpack(data)
+        model = self._rows.get(modality)
+        return self._models[modality].unpack(data) if model is None else model.unpack_rows(data, rows)
 
     def keeps_rows(self, modality: str) -> bool:
         """Whether sessions of this modality are more than one row."""
-        return isinstance(self._models[modality], RowModel)
+        return modality in self._rows
 
     def weight(self, modality: str, state: Any) -> int:
         """How many sessions this one counts as, of those that are kept unpacked."""
-        model = self._models[modality]
-        return model.weight(state) if isinstance(model, RowModel) else 1
+        model = self._rows.get(modality)
+        return 1 if model is None else model.weight(state)
 
     def drop(self, modality: str, sessions: Sequence[str]) -> None:
         """Forget the caches of sessions that left this worker, after the step at work and before any later one."""

@@ -138,13 +138,19 @@ class Lane:
         self.sessions.keep(changed, timing.now_ms)
         self._reached |= {batch.partition: batch.last_offset + 1 for batch, _ in step}
 
-        async def deliver() -> None:
-            # 4. publish, 5. store, 6. ack: in this order, while the next step is accepted and goes through the model
+        # 4. publish, 5. store, 6. ack: in this order, while the next step is accepted and goes through the model
+        publish_ns, published_ns, versions = 0, 0, self._judging.versions
+
+        async def publish() -> None:
+            nonlocal publish_ns, published_ns
             publish_ns = time.time_ns()
-            if versions := self._judging.versions:
+            if versions:
                 await versions.store()  # first of all: who replays this must judge it alike
             await self._services.publisher.publish(outgoing)
-            times = Times(polled_ns, decoded_ns, step_ns, *_stages(step_ns, stepped), publish_ns, time.time_ns())
+            published_ns = time.time_ns()
+
+        async def settle() -> None:
+            times = Times(polled_ns, decoded_ns, step_ns, *_stages(step_ns, stepped), publish_ns, published_ns)
             await self._publish_spans(traced, times)
             await self.sessions.store(changed)
             await self._publish_lessons(said, timing.now_ms)
@@ -153,7 +159,7 @@ class Lane:
                 if versions:
                     versions.delivered(batch.partition, batch.last_offset + 1)
 
-        await self._deliveries.begin(deliver)
+        await self._deliveries.begin(publish, settle)
 
     async def _close_idle(self, now_ms: float) -> None:
         """Close sessions that fell silent: as if their last record had ended them."""

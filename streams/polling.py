@@ -6,6 +6,7 @@ Next: streams/batching.py
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ FETCH_WAIT_MS = 250
 """How long the broker may hold a fetch back when nothing is new: a partition that gets room again waits at most so long."""
 LINGER_S = 0.004
 """A fetch follows the answer of the one before after so long, and brings all that came meanwhile; the first after a pause is at once."""
+HOLD_S = 0.01
+"""While records wait here for a busy main loop, the next fetch waits for it too, at most so long: it would only add to them."""
 FETCH_MAX_BYTES = 32 << 20
 
 
@@ -72,6 +75,7 @@ class BatchThread(AIOKafkaConsumerThread):
         self._collected: dict[TP, Collected] = {}
         self._on_the_way: set[TP] = set()
         """Partitions whose records the main loop was given and has not delivered yet."""
+        self._taken = asyncio.Event()
 
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
         header_names.accept_any()
@@ -91,6 +95,11 @@ class BatchThread(AIOKafkaConsumerThread):
             """Collect what a fetch brings before the next one is made, busy as the main loop may be: a partition whose records lie with the
             fetcher is left out of the next fetch, and that one would wait FETCH_WAIT_MS for partitions where nothing happens."""
             nonlocal answered_s
+            if self._collected:
+                self._taken.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(HOLD_S):
+                        await self._taken.wait()
             if (early_s := answered_s + LINGER_S - time.monotonic()) > 0:
                 await asyncio.sleep(early_s)
             if has_new := await fetch(*request):
@@ -175,6 +184,8 @@ class BatchThread(AIOKafkaConsumerThread):
                 self._on_the_way.add(place)
                 del self._collected[place]
                 taken[place] = held.records, held.next_offset
+        if taken:
+            self._taken.set()
         return taken
 
     def _raise_errors(self, fetcher: Any) -> None:

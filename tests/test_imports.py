@@ -19,7 +19,7 @@ MAY_IMPORT = {
 AVRO = {"schemas/codec.py", "schemas/compatibility.py"}
 ENVIRONMENT = {"deploy/cli.py"}
 PEERS = "deploy/benchmarks/peers/"
-"""Programs of other makers' ways, run in an environment of their own: no process of ours imports them."""
+"""Programs beside which ours are measured, run in an environment of their own: no module of ours imports them, and they import none."""
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "base", "helpers", "helper", "types", "constants", "misc"}
 STARTERS = {
     "Thread", "Timer", "ThreadPoolExecutor", "ProcessPoolExecutor", "Process", "Popen", "run", "check_output", "check_call", "call",
@@ -43,7 +43,7 @@ class Module:
 
 
 def modules() -> list[Module]:
-    files = [f for package in MAY_IMPORT for f in sorted((ROOT / package).rglob("*.py"))]
+    files = [f for package in MAY_IMPORT for f in sorted((ROOT / package).rglob("*.py")) if not f.as_posix().startswith(f"{ROOT}/{PEERS}")]
     return [Module(f.relative_to(ROOT).as_posix(), ast.parse(f.read_text(encoding="utf-8"), str(f))) for f in files]
 
 
@@ -108,7 +108,7 @@ def test_only_models_and_inference_touch_tensors() -> None:
         f"{m.path}:{line} imports {name}; leave tensors to models"
         for m in MODULES
         for line, name in imports(m)
-        if name.split(".")[0] == "torch" and m.package != "models" and m.path != "streams/inference.py" and not m.path.startswith(PEERS)
+        if name.split(".")[0] == "torch" and m.package != "models" and m.path != "streams/inference.py"
     )
 
 
@@ -190,3 +190,9 @@ def test_importing_everything_leaves_no_thread_child_or_socket() -> None:
     done = subprocess.run([sys.executable, "-c", IMPORT_ALL, json.dumps(names)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == {"threads": [], "children": [], "sockets": []}
+
+
+def test_peers_of_the_benchmark_know_nothing_of_ours() -> None:
+    for file in sorted((ROOT / PEERS).glob("*.py")):
+        module = Module(file.relative_to(ROOT).as_posix(), ast.parse(file.read_text(encoding="utf-8"), str(file)))
+        assert not {name.split(".")[0] for _, name in imports(module)} & set(MAY_IMPORT), file.name

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.benchmarks import results
+from deploy.benchmarks.results import Table
 from schemas.errors import SettingError
 
 UTILISATION = 0.7
@@ -165,12 +166,42 @@ def rows(p: Plan) -> list[list[str]]:
     ]
 
 
-def checked(c: Constants, points: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Measured points of the latency part beside what the model says of them: share, rate, worker, writer, broker."""
+def checked(c: Constants, points: Sequence[Mapping[str, Any]]) -> Table:
+    """Measured points of the latency part beside what the model says of them; the constants are from another point of it."""
     begins = {"worker": "worker", "writer": "sink", "broker": "broker"}
     found = []
     for point in points:
         told = cores(c, point["rate"])
         seen = {name: sum(v for process, v in point["cores"].items() if process.startswith(b)) for name, b in begins.items()}
         found.append([f"{point['rate']:,.0f}", *(f"{told[name]:.2f} / {seen[name]:.2f}" for name in begins)])
-    return found
+    return Table("Cores in use, computed / measured", ["pieces/s", *begins], found)
+
+
+LOADS = ((1_000, 10.0, None), (100_000, 0.1, None), (1_000_000, 0.1, None), (1_000_000, 0.1, 512.0), (1_000_000, 1.0, None))
+"""Of the page: sessions, pieces a second of each, cache budget of a worker in MB (None: as large as needed)."""
+
+
+def tables(folder: Path) -> list[Table]:
+    """Plans for some loads, the constants, and measured points beside computed ones; none before all that is needed was measured."""
+    try:
+        c = constants(folder)
+    except SettingError:
+        return []
+    plans = [rows(plan(c, *load)) for load in LOADS]
+    side_by_side = [[cells[0][0], *(cell[1] for cell in cells)] for cells in zip(*plans)]
+    head, *body = side_by_side
+    mean = {"worker": c.worker_us, "writer": c.writer_us, "broker": c.broker_us, "rebuild of a dropped cache": c.rebuild_us}
+    measured = [[f"{name}, core us" + ("" if "rebuild" in name else " a piece"), f"{us:,.0f}"] for name, us in mean.items()]
+    measured += [
+        ["a worker with its models, MB", f"{c.worker_mb:,.0f}"],
+        ["a hot session's cache, bytes", f"{c.cache_bytes:,.0f}"],
+        ["a session's state row, bytes", f"{c.row_bytes:,.0f}"],
+        ["rows in ClickHouse a piece", f"{sum(c.rows_per_piece.values()):.2f}"],
+        ["bytes of them on disk", f"{sum(n * c.bytes_per_row.get(table, 0.0) for table, n in c.rows_per_piece.items()):,.0f}"],
+    ]
+    curve = _part(folder, "latency")["curve"]
+    return [
+        Table("Constants, as measured", ["", "seen"], measured),
+        checked(c, [p for p in curve if p["share"] < 1]),
+        Table("What a load needs", head, body),
+    ]

@@ -7,7 +7,7 @@ Next: deploy/benchmarks/plots.py
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.benchmarks import results
+from deploy.benchmarks import capacity, results
 from deploy.benchmarks.results import Goal, Result, Table, figure
 
 INTRODUCTION = """# Benchmarks
@@ -23,11 +23,11 @@ def write(folder: Path, order: Sequence[str]) -> Path:
     """Write the page beside `folder` from its files, parts in `order`."""
     found = [results.load(folder / f"{name}.json") for name in order if (folder / f"{name}.json").exists()]
     page = folder.with_suffix(".md")
-    page.write_text(text(found, folder.name), encoding="utf-8")
+    page.write_text(text(found, folder.name, capacity.tables(folder)), encoding="utf-8")
     return page
 
 
-def text(found: Sequence[Result], folder: str) -> str:
+def text(found: Sequence[Result], folder: str, capacity_tables: Sequence[Table] = ()) -> str:
     """The whole page."""
     goals = [(goal, result) for result in found for goal in result.goals]
     reached = sum(goal.reached for goal, _ in goals)
@@ -41,6 +41,10 @@ def text(found: Sequence[Result], folder: str) -> str:
             lines += [f"**{table.title}**\n", *_table(table), ""]
         for plot in result.plots:
             lines.append(f"![{plot.title}]({folder}/{plot.name}.png)\n")
+    if capacity_tables:
+        lines += ["", "## Capacity\n", "Computed from the parts above by `strata bench --plan` (docs/scaling.md).\n"]
+    for table in capacity_tables:
+        lines += [f"**{table.title}**\n", *_table(table), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -24,20 +24,21 @@ def main() -> int:
     matrix.add_argument("--model")
     rate = what.add_parser("alone", help="the whole model, pieces a second")
     rate.add_argument("--sessions", type=int, default=128)
-    rate.add_argument("--items", type=int, default=128)
+    rate.add_argument("--seconds", type=float, default=10.0)
     rate.add_argument("--chunk", type=int, default=16)
-    rate.add_argument("--warm", type=int, default=32)
+    rate.add_argument("--warm", type=int, default=16)
     sessions = what.add_parser("sessions", help="cost of a piece against how many sessions")
     sessions.add_argument("--counts", type=int, nargs="+", default=[1, 8, 32, 128, 512])
     sessions.add_argument("--pieces", type=int, default=512)
     sessions.add_argument("--rounds", type=int, default=3)
     lengths = what.add_parser("lengths", help="cost of a piece against how long its session is")
-    lengths.add_argument("--lengths", type=int, nargs="+", default=[1000, 3000, 10_000])
-    lengths.add_argument("--sessions", type=int, default=16)
-    lengths.add_argument("--pieces", type=int, default=512)
+    lengths.add_argument("--lengths", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    lengths.add_argument("--sessions", type=int, default=2)
+    lengths.add_argument("--pieces", type=int, default=384)
+    lengths.add_argument("--rounds", type=int, default=3)
     held = what.add_parser("memory", help="memory of hot sessions, bytes of rows, time to rebuild")
     held.add_argument("--sessions", type=int, default=1000)
-    held.add_argument("--items", type=int, default=320)
+    held.add_argument("--items", type=int, default=240)
     held.add_argument("--max-mb", type=float, default=512.0)
     for one in (rate, sessions, lengths, held):
         one.add_argument("--texts", type=Path, required=True)
@@ -51,11 +52,11 @@ def _measured(a: argparse.Namespace) -> Any:
         return trunk.measure(a.sessions, a.rounds, a.threads, a.products, a.model)
     texts = json.loads(a.texts.read_bytes())
     if a.what == "alone":
-        return alone.measure(texts, a.sessions, a.items, a.chunk, a.warm)
+        return alone.measure(texts, a.sessions, a.seconds, a.chunk, a.warm)
     if a.what == "sessions":
         return alone.by_sessions(texts, a.counts, a.pieces, a.rounds)
     if a.what == "lengths":
-        return alone.by_length(texts, a.lengths, a.sessions, a.pieces)
+        return alone.by_length(texts, a.lengths, a.sessions, a.pieces, a.rounds)
     return memory.measure(texts, a.sessions, a.items, a.max_mb)
 
 

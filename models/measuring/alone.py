@@ -20,6 +20,8 @@ STEP_US = 100_000
 LABEL_EVERY, DOCUMENT_EVERY = 5, 100
 """Pieces from one partial label to the next, and from one document state to the next: half a second and ten seconds."""
 STATE_EVERY = 10
+JOINED = 16
+"""Pieces read as one item on the way to where something is measured: what is held there is the same."""
 
 
 class Sessions:
@@ -31,21 +33,21 @@ class Sessions:
         self.states: list[Any] = [None] * n
         self.done = 0
 
-    def read(self, n_items: int) -> None:
-        """One step: the next n_items pieces of every session."""
-        works = [Work(name, state, self._items(i, n_items)) for i, (name, state) in enumerate(zip(self.names, self.states))]
+    def read(self, n_items: int, joined: int = 1) -> None:
+        """One step: the next n_items items of every session, each of so many pieces."""
+        works = [Work(name, state, self._items(i, n_items, joined)) for i, (name, state) in enumerate(zip(self.names, self.states))]
         results = self.model.step(works)
         if problem := next((r.error for r in results if r.error is not None), None):
             raise problem
         self.states = [r.state for r in results]
         self.done += n_items
 
-    def _items(self, session: int, n_items: int) -> list[Item]:
+    def _items(self, session: int, n_items: int, joined: int) -> list[Item]:
         places = range(self.done, self.done + n_items)
         return [
             Item(
                 at,
-                self.texts[(session * 37 + at) % len(self.texts)],
+                "".join(self.texts[(session * 37 + at * joined + n) % len(self.texts)] for n in range(joined)),
                 at * STEP_US,
                 wants_label=at % LABEL_EVERY == LABEL_EVERY - 1,
                 wants_state=(at + session) % STATE_EVERY == 0,
@@ -55,19 +57,19 @@ class Sessions:
         ]
 
 
-def measure(texts: Sequence[str], n_sessions: int, n_items: int, chunk: int, warm: int = 0) -> dict[str, float]:
-    """Pieces and tokens a second of so many sessions that read n_items pieces each, `chunk` in a step; after `warm` pieces that do not count."""
+def measure(texts: Sequence[str], n_sessions: int, seconds: float, chunk: int, warm: int = 0) -> dict[str, float]:
+    """Pieces and tokens a second of so many sessions, `chunk` pieces of each in a step, for about so long; after `warm` pieces that do not count."""
     model = StreamingHierarchicalTransformer.load()
     sessions = Sessions(model, texts, n_sessions)
     for _ in range(0, warm, chunk):
         sessions.read(chunk)
-    wall, core, steps = perf_counter(), process_time(), list[float]()
-    for _ in range(0, n_items, chunk):
-        began = perf_counter()
+    began, core, steps = perf_counter(), process_time(), list[float]()
+    while perf_counter() - began < seconds:
+        at = perf_counter()
         sessions.read(chunk)
-        steps.append(perf_counter() - began)
-    wall, core = perf_counter() - wall, process_time() - core
-    pieces = n_sessions * -(-n_items // chunk) * chunk
+        steps.append(perf_counter() - at)
+    wall, core = perf_counter() - began, process_time() - core
+    pieces = n_sessions * len(steps) * chunk
     sample = texts[:2000]
     per_piece = len(model.tokenizer.encode("".join(sample))) / len(sample)
     return {
@@ -85,8 +87,7 @@ def by_sessions(texts: Sequence[str], counts: Sequence[int], pieces: int, rounds
     model = StreamingHierarchicalTransformer.load(settings=TextSettings())
     groups = [Sessions(model, texts, n, f"of-{n}") for n in counts]
     for group in groups:
-        for _ in range(8):
-            group.read(16)  # windows with something in them
+        group.read(8, JOINED)  # windows with something in them
     took = {n: list[tuple[float, float]]() for n in counts}
     for _ in range(rounds):
         for n, group in zip(counts, groups):
@@ -101,19 +102,31 @@ def by_sessions(texts: Sequence[str], counts: Sequence[int], pieces: int, rounds
     ]
 
 
-def by_length(texts: Sequence[str], lengths: Sequence[int], n_sessions: int, pieces: int) -> list[dict[str, float]]:
-    """Core time of a piece in sessions that have read so many pieces, the way to there read too; growing lengths, one pass."""
+def by_length(texts: Sequence[str], lengths: Sequence[int], n_sessions: int, pieces: int, rounds: int) -> list[dict[str, float]]:
+    """Core time of a piece in sessions that have read so many tokens, all of them: on the way there JOINED pieces are an item, then one.
+
+    Every length has sessions of its own, and rounds are interleaved; medians.
+    """
     model = StreamingHierarchicalTransformer.load()
-    sessions, found = Sessions(model, texts, n_sessions), []
-    for length in lengths:
-        while sessions.done < length:
-            sessions.read(min(256, length - sessions.done))
-        wall, core = perf_counter(), process_time()
-        for _ in range(0, pieces, 16):
-            sessions.read(16)
-        n = n_sessions * -(-pieces // 16) * 16
-        found.append({"pieces": length, "wall_us": (perf_counter() - wall) / n * 1e6, "core_us": (process_time() - core) / n * 1e6})
-    return found
+    per_piece = len(model.tokenizer.encode("".join(texts))) / len(texts)
+    groups = [Sessions(model, texts, n_sessions, f"of-{length}") for length in lengths]
+    for length, group in zip(lengths, groups):
+        for _ in range(round(length / per_piece / JOINED / 4)):
+            group.read(4, JOINED)
+    took: dict[int, list[float]] = {length: [] for length in lengths}
+    for _ in range(rounds):
+        for length, group in zip(lengths, groups):
+            core = process_time()
+            for _ in range(0, pieces, 16):
+                group.read(16)
+            took[length].append((process_time() - core) / n_sessions / (-(-pieces // 16) * 16) * 1e6)
+    return [
+        {"tokens": length, "core_us": statistics.median(cores), "times": _ratio(cores, took[lengths[0]])} for length, cores in took.items()
+    ]
+
+
+def _ratio(late: Sequence[float], early: Sequence[float]) -> float:
+    return statistics.median(b / a for a, b in zip(early, late))
 
 
 def tokens_in(state: Any) -> int:

@@ -1,6 +1,7 @@
 """What sessions hold: memory of hot ones, bytes of a state row, time to rebuild one that was evicted.
 
-Memory is the process's own growth, resident, from a model that is loaded and has stepped once to all sessions with full windows.
+Memory is the process's own growth, resident, from a model that is loaded and has stepped once, to all sessions with full windows: GROUP
+of them read that far, the others are copies with a state and a cache of their own, as after a take-over.
 Next: models/cache_pool.py
 """
 
@@ -11,32 +12,32 @@ from time import perf_counter
 import psutil
 
 from models.config import CacheSettings, TextSettings
-from models.measuring.alone import Sessions, tokens_in
+from models.measuring.alone import JOINED, Sessions, tokens_in
 from models.transformer import StreamingHierarchicalTransformer
 
 REBUILT = 64
-JOINED = 16
-"""Pieces read as one, on the way to full windows: what is held is the same."""
 GROUP = 50
-"""Sessions that step together."""
+"""Sessions that are read, one step for all."""
 
 
 def measure(texts: Sequence[str], n_sessions: int, n_items: int, max_mb: float) -> dict[str, float]:
-    """n_items: pieces of each session; with about 300 a window was full once."""
+    """n_items: pieces of each session; with 240 windows are nearly full for the first time."""
     model = StreamingHierarchicalTransformer.load(settings=TextSettings(state=CacheSettings(max_cache_size_mb=max_mb)))
-    texts = ["".join(texts[at : at + JOINED]) for at in range(0, len(texts), JOINED)]
     warm = Sessions(model, texts, GROUP, "warm")
-    warm.read(2)
+    warm.read(2, JOINED)
     for name in warm.names:
         model.drop(name)
     process = psutil.Process()
     before = process.memory_info().rss
-    groups = [Sessions(model, texts, min(GROUP, n_sessions - at), f"g{at}") for at in range(0, n_sessions, GROUP)]
-    for group in groups:
-        while group.done * JOINED < n_items:
-            group.read(1)
+    read = Sessions(model, texts, GROUP, "read")
+    while read.done * JOINED < n_items:
+        read.read(1, JOINED)
+    names, states = list(read.names), list(read.states)
+    for number in range(GROUP, n_sessions):
+        names.append(f"tokens/copy-{number}")
+        states.append(model.unpack(model.pack(read.states[number % GROUP])))
+        model.rebuild(names[-1], states[-1])
     grown = process.memory_info().rss - before
-    names, states = [n for g in groups for n in g.names], [s for g in groups for s in g.states]
     rows = [len(model.pack(state)) for state in states]
     hot, cache_bytes = len(model.pool), model.cache_bytes()
     took = []

@@ -191,7 +191,15 @@ async def ask_question(
         "values": values,
         "sql": evaluation.written_out(asked, values),
         "chart": asdict(shown),
+        "when_empty": evaluation.EMPTY.get(asked.name, "No row answers this."),
     }
+
+
+@router.get("/alerts")
+async def list_alerts(request: Request, caller: Viewer) -> dict[str, list[dict[str, Any]]]:
+    """Alerts that are open, and the last openings and closings, as they are in topic `alerts`."""
+    feed = request.app.state.parts.alerts
+    return {"open": list(feed.open.values()), "recent": list(feed.recent)}
 
 
 @router.get("/evaluation/comparisons")

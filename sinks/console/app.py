@@ -24,6 +24,7 @@ from schemas.codec import Codec
 from schemas.errors import StrataError
 from schemas.registry import Registry
 from sinks.console import api, evaluation, pages
+from sinks.console.alert_feed import AlertFeed
 from sinks.console.board import Board
 from sinks.console.broadcast import Broadcast
 from sinks.console.config import ConsoleConfig, check, clickhouse_at
@@ -53,6 +54,7 @@ class Parts:
     feed: Feed
     tables: Tables
     producer: Producer
+    alerts: AlertFeed
     questions: asyncio.Semaphore
     """Of the evaluation, running at a time."""
 
@@ -69,6 +71,7 @@ def build_app(config: ConsoleConfig, with_kafka: bool = True) -> FastAPI:
         Feed(config.kafka_bootstrap, config.topic_prefix, codec, board),
         Tables(clickhouse_at(config)),
         Producer(config.kafka_bootstrap, config.topic_prefix),
+        AlertFeed(config.kafka_bootstrap, config.topic_prefix),
         asyncio.Semaphore(evaluation.AT_A_TIME),
     )
 
@@ -76,7 +79,7 @@ def build_app(config: ConsoleConfig, with_kafka: bool = True) -> FastAPI:
     async def life(app: FastAPI) -> AsyncIterator[None]:
         running = [parts.broadcast.run()]
         if with_kafka:
-            running += [parts.feed.run(), LagWatch(config.kafka_bootstrap, config.topic_prefix, board).run()]
+            running += [parts.feed.run(), parts.alerts.run(), LagWatch(config.kafka_bootstrap, config.topic_prefix, board).run()]
         tasks = [asyncio.create_task(one) for one in running]
         for task in tasks:
             task.add_done_callback(_ended)

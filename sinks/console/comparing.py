@@ -43,11 +43,26 @@ class Measured:
     """Drawn as a share from the left: there is nothing that A and B have each."""
 
 
+def unchanged(whole: Mapping[str, Any]) -> list[str]:
+    """What was compared and is the same in every item."""
+    return [f"{_about(d)}: {d['measure']}" for d in whole["differences"] if _is_unchanged(d)]
+
+
+def _is_unchanged(d: Mapping[str, Any]) -> bool:
+    return bool(d["difference"] == d["low"] == d["high"] == 0)
+
+
+def _about(d: Mapping[str, Any]) -> str:
+    return " · ".join(part for part in (d["modality"], d["task"], d["level"]) if part)
+
+
 def groups(whole: Mapping[str, Any]) -> list[tuple[str, list[Measured]]]:
-    """What was compared, with its measures."""
+    """What differs in anything, with its measures."""
     found: dict[str, list[Measured]] = {}
     for d in whole["differences"]:
-        about = " · ".join(part for part in (d["modality"], d["task"], d["level"]) if part)
+        if _is_unchanged(d):
+            continue
+        about = _about(d)
         found.setdefault(about, []).append(_measured(d))
     return list(found.items())
 

@@ -23,6 +23,24 @@ FIGURES = {
     "representations": "cosine_distance", "segments": "f1", "stability": "flips_per_span", "stages": "p95_ms",
 }  # fmt: skip
 """Question -> the column that is drawn. One that is not here is drawn by its first column that has an interval, else shown as a table."""
+SHARES = ("accuracy", "corrected", "expected", "share", "share_up")
+"""Figures told in percent."""
+GLANCE = (
+    ("quality", "Right"), ("calibration", "Sure"), ("stability", "Steady"), ("latency", "Fast"), ("drift", "The same as before"), ("failures", "Failing"),
+)  # fmt: skip
+"""Questions with a tile of their own above all; what it says is summed up by static/glance.js."""
+NO_LABELS = "No label has come for these answers yet. Send truths to topic labels, or correct a label on a session’s page."
+TOO_SOON = "Nothing to compare yet: this needs answers of two hours at least, or two versions."
+EMPTY = {
+    "quality": NO_LABELS, "f1": NO_LABELS, "labels": NO_LABELS, "calibration": NO_LABELS, "reliability": NO_LABELS,
+    "segments": "No session has labelled segments yet: labels of task topic with a span, or of tasks sentence and paragraph.",
+    "errors": "No true value has come yet: labels with a value tell how far off the told ones were.",
+    "feedback": "Nobody has judged an answer yet. The thumbs on a session’s page do.",
+    "stability": "No answer had a partial one before it.", "partials": "No answer had a partial one before it.",
+    "corrections": "No boundary was found.", "failures": "Nothing failed.",
+    "drift": TOO_SOON, "representations": TOO_SOON, "alarms": TOO_SOON,
+}  # fmt: skip
+"""Question -> what an empty view says."""
 GROUPS = (
     ("Right", ("quality", "f1", "labels", "segments", "errors", "expected", "feedback")),
     ("Sure", ("calibration", "reliability", "partials")),
@@ -47,6 +65,8 @@ class Chart:
     high: str = ""
     x: str = ""
     keys: tuple[str, ...] = ()
+    is_share: bool = False
+    """The figure is a share, told in percent."""
 
 
 def groups() -> list[tuple[str, list[Question]]]:
@@ -62,12 +82,13 @@ def chart(asked: Question, by: str) -> Chart:
     columns = [c.name for c in asked.columns]
     interval = next((c.removesuffix("_low") for c in columns if c.endswith("_low") and c.removesuffix("_low") in columns), "")
     figure = FIGURES.get(asked.name, interval)
-    keys = tuple(c for c in columns if c in KEYS)
+    keys = tuple(sorted((c for c in columns if c in KEYS), key=lambda c: (c == "model_version", c == "modality", KEYS.index(c))))
+    is_share = figure in SHARES
     if figure not in columns:
         return Chart("table", keys=keys)
     low, high = (f"{figure}{end}" if f"{figure}{end}" in columns else "" for end in ("_low", "_high"))
     if asked.name == "reliability":
-        return Chart("diagonal", figure, low, high, "confidence", keys)
+        return Chart("diagonal", figure, low, high, "confidence", keys, is_share)
     x = (
         "tenth"
         if "tenth" in columns
@@ -77,7 +98,7 @@ def chart(asked: Question, by: str) -> Chart:
         if by == "age" and "age" in columns
         else ""
     )
-    return Chart("line" if x else "dots", figure, low, high, x, keys)
+    return Chart("line" if x else "dots", figure, low, high, x, keys, is_share)
 
 
 def values_of(asked: Question, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ WHOLE = ("document", "session")
 SEVERITIES = ("debug", "informational", "notice", "warning", "error", "critical", "alert", "emergency")
 LOUD = 4
 """Index of the first severity worth telling: error."""
-KEPT = {"sentence": 400, "paragraph": 200, "topic": 80, "items": 400, "tail": 400}
+KEPT = {"sentence": 400, "paragraph": 200, "topic": 80, "items": 400, "tail": 400, "words": 40}
 """What a session's drawing holds of each, the newest; older ones are only counted."""
 LATE_ITEMS = 3
 """A boundary decided so many items after its place was a second look."""
@@ -80,6 +80,8 @@ class Layers:
     reached: int = 0
     """Position after the last item."""
     tail: str = ""
+    words: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT["words"]))
+    """The last items of a text or conversation as they were said."""
     starts: dict[str, dict[int, float]] = field(default_factory=lambda: {level: {} for level in LEVELS})
     """Level -> position of a segment's first item -> confidence."""
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LEVELS, 0))
@@ -139,7 +141,9 @@ def read(layers: Layers, record: InputRead) -> bool:
             layers.speakers.append(speaker)
         layers.turns.append((record.token_position, layers.speakers.index(speaker)))
         layers.tail = f"{speaker}: {text}"[: KEPT["tail"]]
+        layers.words.append(one_line(text)[:60])
     else:
+        layers.words.append(one_line(text)[:30])
         layers.tail = (layers.tail + text)[-KEPT["tail"] :]
     return True
 
@@ -285,6 +289,7 @@ def snapshot(layers: Layers) -> dict[str, Any]:
     if layers.modality in ("tokens", "chat"):
         drawn |= {level: sorted(starts) for level, starts in layers.starts.items()}
         drawn |= {"counts": layers.counts, "late": list(layers.late), "labels": [_named(layers.topics[s]) for s in sorted(layers.topics)]}
+        drawn["words"] = list(layers.words)[-12:] if layers.modality == "chat" else list(layers.words)
         if layers.modality == "chat":
             drawn |= {"turns": [speaker for _, speaker in layers.turns], "speakers": layers.speakers}
     elif layers.modality == "logs":

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from sinks import comparisons
+from sinks.alerts import sentence
 from sinks.console import comparing, drawing, evaluation, layers, sessions, traces
 from sinks.console.access import AccessError, read_token
 from sinks.console.api import Filter, Modality, Viewer
@@ -148,7 +149,8 @@ async def ask_all(
     reference: Filter = "",
 ) -> Response:
     """The questions as charts; each is asked by the page itself, so that it is there at once."""
-    tables = request.app.state.parts.tables
+    parts = request.app.state.parts
+    tables = parts.tables
     versions, tasks = await asyncio.gather(tables.ask(evaluation.VERSIONS), tables.ask(evaluation.TASKS))
     since = time.strftime("%Y-%m-%d 00:00:00", time.gmtime(time.time() - days * 86400)) if days else ""
     given = {"since": since, "model_version": model_version, "modality": modality, "task": task, "by": by, "reference": reference}
@@ -157,6 +159,10 @@ async def ask_all(
         "evaluation.html",
         here="evaluation",
         groups=evaluation.groups(),
+        glance=evaluation.GLANCE,
+        alerts=[
+            {"text": sentence(m), "at": m["opened_at"], "question": m["threshold"].partition(".")[0]} for m in parts.alerts.open.values()
+        ],
         versions=versions,
         tasks=tasks,
         given=given,
@@ -196,6 +202,7 @@ async def one_comparison(
         listed=listed,
         whole=whole,
         groups=comparing.groups(whole),
+        unchanged=comparing.unchanged(whole),
         counts=comparing.counts(whole, task),
         tasks=comparing.tasks(whole),
         shown=shown[first : first + PAGE],

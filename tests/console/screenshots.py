@@ -66,6 +66,11 @@ def main(url: str, only: list[str]) -> None:
             page.locator("#q-partials").scroll_into_view_if_needed()
             time.sleep(3)
 
+        def glance(page: Page) -> None:
+            page.goto(f"{url}/evaluation?days=0")
+            page.locator("#q-quality .dotrow").first.wait_for(timeout=60_000)
+            time.sleep(4)
+
         def tried(page: Page) -> None:
             page.goto(f"{url}/try")
             page.get_by_role("radio", name="Chat").check()
@@ -83,6 +88,8 @@ def main(url: str, only: list[str]) -> None:
             "session-series": (window("dark"), lambda page: first(page, url, "/sessions?modality=metrics", "td a.name")),
             "session-log": (window(), lambda page: first(page, url, "/sessions?modality=logs&search=verification", "td a.name")),
             "evaluation": (window(), evaluation),
+            "glance": (window(), glance),
+            "versions": (window(), lambda page: page.goto(f"{url}/evaluation/versions")),
             "traces": (window(), lambda page: page.goto(f"{url}/traces?minutes=10080&order=newest")),
             "trace": (window(), lambda page: first(page, url, "/traces?minutes=10080&order=newest", "td a.name")),
             "try": (window(), tried),

@@ -1,6 +1,8 @@
 """The console in a real browser, on a real stack: what a person sees and does."""
 
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -212,6 +214,30 @@ def test_two_versions_are_compared_side_by_side_and_an_example_that_changed_lead
     for theme in ("light", "dark"):
         assert window("/evaluation/versions", color_scheme=theme).evaluate(CONTRAST) == [], theme
     assert window("/evaluation/versions", **PHONE).evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_an_alert_that_is_open_stands_above_the_evaluation_until_it_closes(
+    read: str, console: Console, window: Callable[..., Page], wait_long: Callable[..., None]
+) -> None:
+    """Raised by one look with a threshold that nothing meets; closed by one without it."""
+    wait_long(lambda: console.rows("SELECT 1 FROM hourly_answers WHERE modality = 'chat' LIMIT 1"), "the first sums", 150)
+
+    def look(thresholds: str) -> None:
+        words = ["evaluate", "--question", "inventory", "--alert", "--wait", "0"]
+        done = subprocess.run([sys.executable, "-m", "deploy.cli", *words], env={**console.environ, "STRATA_EVALUATION_THRESHOLDS": thresholds}, capture_output=True, text=True, timeout=90)  # fmt: skip
+        assert done.returncode == (3 if thresholds else 0), done.stderr
+
+    look('{"latency.p99_ms": "<= 0 when task = topic"}')
+    wait_long(lambda: console.api("alerts")["open"], "the alert")
+    page = window("/evaluation?days=0")
+    alert = page.locator(".alerts li").first
+    expect(alert).to_contain_text("latency.p99_ms of")
+    expect(alert).to_contain_text("must be <= 0 when task = topic")
+    alert.locator("a").click()
+    expect(page.locator("#q-latency")).to_be_in_viewport()
+    look("")
+    wait_long(lambda: not console.api("alerts")["open"], "its end")
+    expect(window("/evaluation?days=0").locator(".alerts")).to_have_count(0)
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -1,6 +1,6 @@
 """How soon the questions are answered over so many rows, and what summing them up costs: `python -m tests.sinks.bench_evaluation [--rows N] [--days N]`.
 
-Rows are made in the engine: answers with confidences, labels for one in fifty and thumbs for some of them, measurements of one record in ten, input records, failures, representations, over some
+Rows are made in the engine: answers with confidences, labels for one in fifty and thumbs for some of them, measurements of one record in seven, input records, failures, representations, over some
 months with a drift of confidence at the end. The folder may be kept (`--folder`) and asked again without making it anew.
 """
 
@@ -40,7 +40,7 @@ TABLES = {
         f"if({THUMB}, toFloat64(sipHash64(number, 6) % 5 > 0), NULL) AS value, if({THUMB}, toString(intDiv(number, 2)), NULL) AS prediction_id, "
         "toInt64(number % 500) AS position, NULL AS span_end, NULL AS event_timestamp",
     ),
-    "performance": (10, "['latency_ms', 'step_ms', 'wait_ms', 'decode_ms'][1 + number % 4] AS metric_name, exp(3 * (sipHash64(number, 4) % 1000003) / 1000003) AS metric_value, 'ms' AS unit, '{}' AS context"),
+    "performance": (7, "['latency_ms', 'step_ms', 'wait_ms', 'decode_ms'][1 + number % 4] AS metric_name, exp(3 * (sipHash64(number, 4) % 1000003) / 1000003) AS metric_value, 'ms' AS unit, '{}' AS context"),
     "failures": (5000, "toString(number) AS failure_id, 'InvalidJsonError' AS failure_type, '' AS exception, '' AS stack_trace, '{}' AS context, ['retry', 'dead_letter'][1 + number % 2] AS recovery_action, true AS recovery_success"),
     "boundaries": (200, "['sentence', 'topic'][1 + number % 2] AS boundary_type, toInt64(number % 500) AS position, toInt64(0) AS text_offset, 0.9 AS confidence, 'model' AS detected_by, '' AS context_before, '' AS context_after"),
     "model_state": (2000, "'sentence' AS state_type, toInt64(0) AS span_start, toInt64(1) AS span_end, arrayMap(i -> toFloat32(sipHash64(number, i) / 1e19), range(64)) AS representation, [] AS attention_weights, toFloat32(1) AS cache_size_mb, map() AS metadata"),
@@ -67,7 +67,7 @@ def make(database: ClickHouse, rows: int, days: int) -> None:
             if there == wanted:
                 continue
             if there:
-                database.command(f"DELETE FROM {table} WHERE {mine}")
+                database.command(f"ALTER TABLE {table} DELETE WHERE {mine} SETTINGS mutations_sync = 2")  # the projections with it
             database.command(f"INSERT INTO {table} ({names}) SELECT {fields} FROM numbers({low}, {high - low}) WHERE number % {one_in} = 0")
             print(f"  {table}: {high:,} of {rows:,}, {time.monotonic() - began:.0f} s", flush=True)
 

@@ -12,7 +12,7 @@ from schemas.events import InputRead
 from sinks import batch, migrations
 from sinks.clickhouse import Address, ClickHouse
 from sinks.deduplication import Table
-from sinks.rows import to_arrow
+from sinks.rows import to_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def main() -> None:
             )
         table, codec = Table(database, "input_stream"), Codec()
         table.write(batch.read(codec, "", records(10**9, 10, 10)).tables["input_stream"].values)  # imports and first plans
-        spent = dict.fromkeys(("read", "arrow", "look up, insert"), 0.0)
+        spent = dict.fromkeys(("read", "block", "look up, insert"), 0.0)
         for again in (False, True):
             wall, cpu = 0.0, 0.0
             for low in range(0, chosen.rows, chosen.batch):
@@ -86,8 +86,8 @@ def main() -> None:
                 assert written.inserted == (0 if again else chosen.batch)
                 if not again:
                     started = time.perf_counter()
-                    to_arrow("input_stream", rows)
-                    spent["arrow"] += time.perf_counter() - started
+                    to_block("input_stream", rows)
+                    spent["block"] += time.perf_counter() - started
             print(f"{'repeats' if again else 'new rows'}: {chosen.rows / wall:,.0f} rows/s, {chosen.rows / cpu:,.0f} rows per CPU second")
         print({k: f"{1e6 * v / chosen.rows:.1f} us/row" for k, v in spent.items()})
         asked, low = [], 10 * chosen.rows

@@ -274,7 +274,7 @@ def corrections(s: Stored) -> Figures:
 def _about_p95(values: Sequence[float]) -> tuple[float, float]:
     """Values a digest may tell: it is off by a rank or so, and there are several ways between two ranks."""
     off = 0.01 + 1.0 / len(values)
-    return float(np.quantile(values, 0.95 - off)), float(np.quantile(values, min(0.95 + off, 1.0)))
+    return float(np.quantile(values, max(0.95 - off, 0.0))), float(np.quantile(values, min(0.95 + off, 1.0)))
 
 
 def latency(s: Stored) -> Figures:

@@ -19,6 +19,7 @@ from schemas.errors import SettingError
 from sinks import alerts, evaluate_thresholds, evaluate_watch
 from sinks.alert_log import AlertError, AlertLog
 from sinks.alerts import Message, Verdict
+from sinks.console.alert_feed import AlertFeed
 from sinks.errors import UnavailableError
 from sinks.evaluate_watch import Watch
 
@@ -150,6 +151,18 @@ async def test_the_watch_goes_on_through_failures_says_each_once_and_is_ready_af
     assert len([line for line in said if line.startswith("opened: latency.p99_ms of v1 chat topic is 300, must be <= 200")]) == 1
     assert "well again after 2 tries" in said
     assert ready == [1]
+
+
+def test_the_console_shows_what_the_topic_says_is_open_and_passes_over_what_is_no_alert() -> None:
+    feed = AlertFeed("nowhere:1", "")
+    (opened,) = alerts.follow({}, rows(topic=300.0), DAY, at(0))
+    for value in (b"no json", b"{}", None, json.dumps(opened).encode()):
+        feed.take(value)
+    assert [alerts.sentence(m) for m in feed.open.values()] == ["latency.p99_ms of v1 chat topic is 300, must be <= 200"]
+    for closed in alerts.follow(feed.open, rows(topic=30.0), DAY, at(5)):
+        feed.take(json.dumps(closed).encode())
+    assert feed.open == {}
+    assert [alerts.sentence(m) for m in feed.recent][1:] == ["latency.p99_ms of v1 chat topic, it holds again (30)"]
 
 
 def test_how_often_is_read_as_people_write_it() -> None:

@@ -4,14 +4,16 @@ import uuid
 
 import pytest
 
+from schemas.codec import Codec, Stored, encoder
+from schemas.events import Event
 from sinks import migrations
 from sinks.clickhouse import Address, ClickHouse, sorted_error
 from sinks.deduplication import Table
 from sinks.errors import MigrationError, RowsRefusedError, UnavailableError
-from sinks.rows import COLUMNS
+from sinks.rows import COLUMNS, to_block
 
 
-def event(n: int, session: str = "s", offset: int | None = None, **other: object) -> dict:
+def fields(n: int, session: str = "s", offset: int | None = None, **other: object) -> dict:
     """Row n of input_stream; the same n is the same event."""
     return {
         "event_id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{session}/{n}")),
@@ -32,6 +34,11 @@ def event(n: int, session: str = "s", offset: int | None = None, **other: object
     }
 
 
+def event(n: int, session: str = "s", offset: int | None = None, **other: object) -> Stored:
+    """The same on its way to the table."""
+    return Codec().event("input_stream", encoder("input_stream")(fields(n, session, offset, **other)))
+
+
 @pytest.fixture
 def database(clickhouse: ClickHouse) -> ClickHouse:
     for name in COLUMNS:
@@ -48,8 +55,18 @@ def test_a_row_is_stored_as_it_is(database: ClickHouse) -> None:
     row = event(1, token_text=text, session_id="s'\\\0")
     assert Table(database, "input_stream").write([row]).inserted == 1
     asked = "SELECT toString(event_id), toUnixTimestamp64Micro(timestamp), session_id, token_text, metadata, kafka_offset FROM input_stream"
-    assert database.rows(asked) == [(row["event_id"], row["timestamp"], "s'\\\0", text, {"a": "1", "b": "2"}, 1)]
+    assert database.rows(asked) == [(row.event_id, 1_700_000_000_000_001, "s'\\\0", text, {"a": "1", "b": "2"}, 1)]
     assert Table(database, "input_stream").write([row]).duplicates == 1
+
+
+def test_an_answer_without_label_and_value_has_null_and_not_a_number(database: ClickHouse) -> None:
+    own = {"prediction_id": "p", "prediction_type": "final", "task": "topic", "revision": 0, "position": 3, "span_start": 0, "span_end": 4}
+    given = {k: v for k, v in fields(1).items() if k in Event.__struct_fields__} | own
+    values = [given, given | {"event_id": str(uuid.UUID(int=7)), "label": "hotel", "confidence": 0.5, "value": -1.5}]
+    rows = [Codec().event("predictions", encoder("predictions")(v)) for v in values]
+    assert Table(database, "predictions").write(rows).inserted == 2
+    asked = "SELECT label, confidence, isNaN(value), output FROM predictions ORDER BY label NULLS FIRST"
+    assert database.rows(asked) == [(None, None, 1, "{}"), ("hotel", 0.5, 0, "{}")]
 
 
 def test_an_event_repeated_in_a_batch_or_later_is_stored_once(database: ClickHouse) -> None:
@@ -84,10 +101,10 @@ def test_several_events_of_one_input_offset_may_come_in_two_batches(database: Cl
     assert stored(database) == (3, 3)
 
 
-@pytest.mark.parametrize("bad", [{"event_id": "no uuid"}, {"token_id": 2**40}, {"token_id": "x"}])
+@pytest.mark.parametrize("bad", [{"event_id": "no uuid"}, {"event_id": "x" * 36}, {"token_id": 2**40}])
 def test_a_row_the_table_refuses_is_told_and_stops_no_other(database: ClickHouse, bad: dict) -> None:
     rows = [event(n) for n in range(20)]
-    rows[13] |= bad
+    rows[13] = event(13, **bad)
     written = Table(database, "input_stream").write(rows)
     assert written.inserted == 19
     assert [index for index, _ in written.refused] == [13]
@@ -103,8 +120,8 @@ def test_rows_of_many_months_fit_into_one_insert(database: ClickHouse) -> None:
 def test_an_insert_whose_answer_was_lost_is_not_repeated(database: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     real = ClickHouse.insert
 
-    def landed_but_unanswered(self: ClickHouse, table: str, block: bytes, token: str) -> None:
-        real(self, table, block, token)
+    def landed_but_unanswered(self: ClickHouse, table: str, block: bytes, token: str, form: str) -> None:
+        real(self, table, block, token, form)
         raise UnavailableError("the connection broke")
 
     table = Table(database, "input_stream")
@@ -118,10 +135,9 @@ def test_an_insert_whose_answer_was_lost_is_not_repeated(database: ClickHouse, m
 
 
 def test_a_block_that_lands_late_is_dropped_by_its_token(database: ClickHouse) -> None:
-    from sinks.rows import to_arrow
-
+    form, block = to_block("input_stream", [event(1), event(2)])
     for _ in range(2):
-        database.insert("input_stream", to_arrow("input_stream", [event(1), event(2)]), "token")
+        database.insert("input_stream", block, "token", form)
     assert stored(database) == (2, 2)
 
 

@@ -98,6 +98,7 @@ async def test_the_page_shows_both_sides_and_hostile_texts_as_text(asked: httpx.
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 4
     assert re.search(r"only A 1, only B 2", page)
     assert f'href="/sessions/s%20{"%3Cscript%3Ealert%281%29%3C%2Fscript%3E"}#item-5"' in page
+    assert "1 further measure: the same in every item" in page  # confidence is 0.9 of all
     won = (await asked.get(f"/evaluation/versions/{name}?show=won")).text
     assert won.count('class="example ') == 1
     assert (await asked.get("/evaluation/versions/..%2Fsecret")).status_code == 404

@@ -252,7 +252,7 @@ class Polled:
         self.thread = polling.BatchThread.__new__(polling.BatchThread)
         self.thread.app = SimpleNamespace(conf=SimpleNamespace(broker_max_poll_records=most))
         self.thread.consumer = SimpleNamespace(has_room=lambda tp: self.has_room)
-        self.thread._collected, self.thread._on_the_way = {}, set()
+        self.thread._collected, self.thread._on_the_way, self.thread._taken = {}, set(), asyncio.Event()
         self.first = first
 
     def move(self, position: int) -> None:

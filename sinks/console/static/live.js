@@ -1,5 +1,6 @@
 // The live page: server-sent events -> cards, numbers, time line, happenings. Draws on animation frames, only what changed and is in sight.
 import { counted, data, element, grouped, ms, percent, sessionUrl } from "./page.js";
+import { watch } from "./reading.js";
 import { colours, draw, hue, prepare } from "./strata.js";
 
 const begin = data("begin");
@@ -53,6 +54,7 @@ function apply(frame) {
   }
   for (const [kind, count] of Object.entries(frame.summed)) state.summed[kind] = (state.summed[kind] || 0) + count;
   document.getElementById("empty").hidden = state.cards.size > 0;
+  watch(frame.keys.map((key) => state.sessions.get(key)).filter(Boolean));
   wake();
 }
 

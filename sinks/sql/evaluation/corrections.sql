@@ -10,7 +10,7 @@
 --   boundaries: how many
 --   confidence: their mean confidence
 --   corrections: those decided after a record behind the boundary's own had been read
---   corrected: share of them
+--   corrected: share of the boundaries decided so late
 --   corrected_low: lower end of its 95 % interval (Wilson)
 --   corrected_high: upper end
 --   late_p50_items: half were decided so many records after their own

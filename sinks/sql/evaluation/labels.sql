@@ -16,7 +16,7 @@
 --   recall: share of those whose truth it is that said it
 --   recall_low: lower end of its 95 % interval (Wilson)
 --   recall_high: upper end
---   f1: harmonic mean of both
+--   f1: harmonic mean of precision and recall
 --   f1_low: lower end of its 95 % interval (Wilson, of hits in all answers that are or say it)
 --   f1_high: upper end
 --   mistaken_for: what was said most often in its place

@@ -9,7 +9,7 @@
 --   tenth: tenth of the span that was read, 0 to 9
 --   partials: partial answers then
 --   as_final: those that say what the final one says
---   share: share of them
+--   share: share of the partial answers that say what the final one says
 --   share_low: lower end of its 95 % interval (Wilson)
 --   share_high: upper end
 WITH

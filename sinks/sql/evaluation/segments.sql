@@ -18,7 +18,7 @@
 --   hits: found at the very item
 --   precision: share of the found that are true
 --   recall: share of the true that are found
---   f1: harmonic mean of both
+--   f1: harmonic mean of precision and recall
 --   f1_low: lower end of its 95 % interval (Wilson, of hits in all found or true)
 --   f1_high: upper end
 WITH
