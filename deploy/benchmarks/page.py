@@ -16,6 +16,9 @@ Made by `strata bench` from the files in `{folder}/`; `strata bench --only PART`
 within its rounds, and what is shown are medians, of ratios the medians of each round's. Ratios are what counts: absolute figures are those of the
 machine named with each part, which broker, writer and the load itself share.
 """
+BUSY = """
+**The machine was busy with other work: what was measured got a part of its cores only. Rates and latencies are far from what it can do; ratios of the same
+round, CPU times and memory say more.**"""
 PENDING = "A figure that was not reached is shown like the others."
 
 
@@ -68,9 +71,11 @@ def _where(result: Result) -> str:
     m = result.machine
     versions = ", ".join(f"{name} {version}" for name, version in m.get("versions", {}).items())
     quick = ", quick" if result.quick else ""
+    before = m.get("load_before", m["load"])
+    busy = BUSY if before > m["cpus"] else ""
     return (
         f"{m['time']}, {m['processor']}, {m['cpus']} CPUs, {m['memory_gb']} GB, {m['system']}, Python {m['python']}, {versions}; "
-        f"{result.rounds} rounds{quick}, {result.took_s:.0f} s, load {m['load']} at the end."
+        f"{result.rounds} rounds{quick}, {result.took_s:.0f} s, load {before} before and {m['load']} at the end.{busy}"
     )
 
 

@@ -4,6 +4,7 @@ Knows names; leaves measuring to the files named.
 Next: deploy/benchmarks/plumbing.py
 """
 
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +56,7 @@ def run(
     found, failed = list[Result](), dict[str, str]()
     for number, name in enumerate(names):
         ground.progress.line(f"part {number + 1} of {len(names)}: {name}")
-        began = time.monotonic()
+        began, load = time.monotonic(), round(os.getloadavg()[0], 2)
         try:
             result = parts[name](ground)
         except Exception as problem:  # whatever it is, it is this part's
@@ -65,7 +66,11 @@ def run(
             (ground.folder / f"{name}.traceback").write_text(traceback.format_exc(), encoding="utf-8")
             continue
         result = replace(
-            result, machine=results.machine(), rounds=ground.rounds, quick=ground.quick, took_s=round(time.monotonic() - began, 1)
+            result,
+            machine={**results.machine(), "load_before": load},
+            rounds=ground.rounds,
+            quick=ground.quick,
+            took_s=round(time.monotonic() - began, 1),
         )
         found.append(result)
         if folder is not None:

@@ -55,17 +55,18 @@ def _token_ms(queue: Queue, number: int) -> float:
 
 
 def fit(saturation: float, points: Sequence[tuple[float, float]]) -> Queue:
-    """The queue whose p50 is that of the lowest and of the middle rate, and which saturates where the worker does. points: rate, p50 ms."""
+    """The queue whose p50 is nearest to that of the lowest and of the middle rate, and which saturates where the worker does. points: rate, p50 ms."""
     mean = 1000.0 / saturation
     token_ms = mean / (1 + PREFILLED * PREFILL_SHARE / CUT_EVERY)
     (low, low_p50), (middle, middle_p50) = points[0], points[len(points) // 2]
-    best = Queue(0.0, 0.0, token_ms)
-    best_error = math.inf
-    for tenth in range(0, round(10 * middle_p50)):
-        step_ms = tenth / 10
-        bare = latencies(Queue(0.0, step_ms, token_ms), low, 5.0)["p50_ms"]
-        candidate = Queue(max(0.0, low_p50 - bare), step_ms, token_ms)
-        error = abs(latencies(candidate, middle, 5.0)["p50_ms"] - middle_p50)
+    best, best_error = Queue(0.0, 0.0, token_ms), math.inf
+    for tenth in range(0, round(10 * middle_p50), max(1, round(middle_p50 / 20))):
+        bare = Queue(0.0, tenth / 10, token_ms)
+        transit_ms = max(0.0, low_p50 - latencies(bare, low, 5.0)["p50_ms"])
+        candidate = Queue(transit_ms, tenth / 10, token_ms)
+        error = sum(
+            math.log(latencies(candidate, rate, 5.0)["p50_ms"] / seen) ** 2 for rate, seen in ((low, low_p50), (middle, middle_p50))
+        )
         if error < best_error:
             best, best_error = candidate, error
     return best
