@@ -102,7 +102,7 @@ def bench(
         finally:
             ground.close()
     if folder is not None and measured:
-        progress.line(f"written: {page.write(folder, list(parts.PARTS))}, {folder}/")
+        progress.line(f"written: {folder.with_suffix('.md')}, {folder}/")
     rows = [page.goal_row(goal) for result in measured for goal in result.goals]
     value = {"parts": [asdict(r) for r in measured], "failed": failed}
     _show(value, ["what", "against", "seen", "to reach", "reached"], rows, as_json)

@@ -25,7 +25,7 @@ from schemas.topics import app_id
 
 STANDARD = 500.0
 """Tokens a second at which the budget is asked for."""
-SHARES = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95, 1.1)
+SHARES = (0.1, 0.3, 0.5, 0.7, 0.9, 1.1)
 """Of saturation."""
 QUICK_SHARES = (0.3, 0.7)
 SECONDS, QUICK_SECONDS = 12.0, 4.0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deploy.benchmarks import end_to_end, idle, loaded, naive, plots, plumbing, results, step
+from deploy.benchmarks import end_to_end, idle, loaded, naive, page, plots, plumbing, results, step
 from deploy.benchmarks.ground import Ground
 from deploy.benchmarks.results import Result
 from deploy.errors import StackError
@@ -21,6 +21,7 @@ PARTS: Mapping[str, Part] = {
     "plumbing": plumbing.measure,
     "trunk": step.trunk,
     "alone": step.alone,
+    "lengths": step.lengths,
     "memory": step.memory,
     "tokens": end_to_end.tokens,
     "naive": naive.measure,
@@ -47,7 +48,7 @@ def chosen(only: str | None) -> list[str]:
 def run(
     names: Sequence[str], ground: Ground, folder: Path | None, parts: Mapping[str, Part] = PARTS
 ) -> tuple[list[Result], dict[str, str]]:
-    """Measure the parts; write each one's file and pictures as soon as it is done, where there is a folder.
+    """Measure the parts; write each one's file and pictures, and the page, as soon as it is done, where there is a folder.
 
     Returns the results, and the parts that failed with why.
     """
@@ -69,6 +70,7 @@ def run(
         found.append(result)
         if folder is not None:
             results.save(result, folder)
+            page.write(folder, list(PARTS))
             if result.plots and not plots.draw(result.plots, folder):
                 ground.progress.line("no pictures: matplotlib is missing, install the extra `train`")
     return found, failed

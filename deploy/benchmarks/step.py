@@ -56,54 +56,46 @@ def trunk(ground: Ground) -> Result:
 
 
 def alone(ground: Ground) -> Result:
-    """What a piece of text costs in the whole model: by length of the session, by number of sessions."""
-    by_sessions = ground.model("sessions", "--counts", *(QUICK_COUNTS if ground.quick else COUNTS), "--rounds", ground.rounds)
-    lengths = QUICK_LENGTHS if ground.quick else LENGTHS
-    by_length = ground.model("lengths", "--lengths", *lengths, "--sessions", 2, "--pieces", COUNTED, "--rounds", ground.rounds)
-    cheapest = min(row["core_us"] for row in by_sessions)
-    tables = [
-        Table(
-            "Number of sessions that take turns, one piece each a step",
-            ["sessions", "core us a piece", "us a piece", "times the cheapest"],
-            [[f"{r['sessions']:,}", figure(r["core_us"]), figure(r["wall_us"]), f"{r['core_us'] / cheapest:.2f}"] for r in by_sessions],
-        ),
-        Table(
-            "Tokens a session has read, 2 sessions in chunks of 16, cuts and prefills included",
-            ["tokens read", "core us a piece", "times the first"],
-            [[f"{r['tokens']:,}", figure(r["core_us"]), f"{r['times']:.3f}"] for r in by_length],
-        ),
-    ]
-    first, last = by_length[0], by_length[-1]
-    goals = [
-        Goal(
-            f"whole model, cost of a piece after {last['tokens']:,} tokens",
-            f"after {first['tokens']:,}",
-            last["times"],
-            1.05,
-            at_most=True,
-        )
-    ]
-    plots = [
-        Plot(
-            "cost-by-sessions",
-            "Cost of a piece against sessions in a step",
-            "sessions",
-            "microseconds of a core a piece",
-            [Series("one piece each a step", [r["sessions"] for r in by_sessions], [r["core_us"] for r in by_sessions])],
-            log_x=True,
-        ),
-        Plot(
-            "cost-by-length",
-            "Cost of a piece against length of its session",
-            "tokens the session has read",
-            "microseconds of a core a piece",
-            [Series("chunks of 16", [r["tokens"] for r in by_length], [r["core_us"] for r in by_length])],
-            log_x=True,
-        ),
-    ]
-    return Result(
-        "alone", "what a piece of text costs in the whole model", goals, tables, plots, data={"sessions": by_sessions, "lengths": by_length}
+    """What a piece of text costs in the whole model, by number of sessions that step together."""
+    found = ground.model("sessions", "--counts", *(QUICK_COUNTS if ground.quick else COUNTS), "--rounds", ground.rounds)
+    cheapest = min(row["core_us"] for row in found)
+    table = Table(
+        "Number of sessions that take turns, one piece each a step",
+        ["sessions", "core us a piece", "us a piece", "times the cheapest"],
+        [[f"{r['sessions']:,}", figure(r["core_us"]), figure(r["wall_us"]), f"{r['core_us'] / cheapest:.2f}"] for r in found],
     )
+    plot = Plot(
+        "cost-by-sessions",
+        "Cost of a piece against sessions in a step",
+        "sessions",
+        "microseconds of a core a piece",
+        [Series("one piece each a step", [r["sessions"] for r in found], [r["core_us"] for r in found])],
+        log_x=True,
+    )
+    return Result("alone", "what a piece of text costs in the whole model", [], [table], [plot], data={"sessions": found})
+
+
+def lengths(ground: Ground) -> Result:
+    """What a piece of text costs in the whole model, by what its session has read."""
+    wanted = QUICK_LENGTHS if ground.quick else LENGTHS
+    found = ground.model("lengths", "--lengths", *wanted, "--sessions", 2, "--pieces", COUNTED, "--rounds", ground.rounds)
+    first, last = found[0], found[-1]
+    what = f"whole model, cost of a piece after {last['tokens']:,} tokens"
+    goal = Goal(what, f"after {first['tokens']:,}", last["times"], 1.05, at_most=True)
+    table = Table(
+        "Tokens a session has read, 2 sessions in chunks of 16, cuts and prefills included",
+        ["tokens read", "core us a piece", "times the first"],
+        [[f"{r['tokens']:,}", figure(r["core_us"]), f"{r['times']:.3f}"] for r in found],
+    )
+    plot = Plot(
+        "cost-by-length",
+        "Cost of a piece against length of its session",
+        "tokens the session has read",
+        "microseconds of a core a piece",
+        [Series("chunks of 16", [r["tokens"] for r in found], [r["core_us"] for r in found])],
+        log_x=True,
+    )
+    return Result("lengths", "cost of a piece against length of its session", [goal], [table], [plot], data={"lengths": found})
 
 
 def memory(ground: Ground) -> Result:

@@ -75,6 +75,7 @@ def test_a_part_that_fails_is_told_and_stops_no_other(tmp_path: Path) -> None:
     assert [r.part for r in found] == ["tokens"]
     assert failed == {"plumbing": "RuntimeError: no broker today"}
     assert {file.name for file in (tmp_path / "figures").iterdir()} == {"tokens.json", "curve.png"}
+    assert "1 of 1 reached" in (tmp_path / "figures.md").read_text()
 
 
 def test_a_part_measured_again_leaves_the_others_on_the_page(tmp_path: Path) -> None:
