@@ -30,7 +30,7 @@ _TOTAL, _ONCE = np.uint64(0x51ED270B), np.uint64(0x2545F491)
 """Salts of the two cells each family has beside its values: all it counted, and values counted once."""
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def key_of(text: str) -> int:
     """64 bits for a text, the same in every process; 0 is kept for no text."""
     return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little") if text else 0

@@ -71,13 +71,13 @@ class Lines:
     """Templates of the lines before each in its session, oldest first."""
     severities: NDArray[np.int64]
     gaps_s: NDArray[np.float32]
-    paces_s: NDArray[np.float64]
+    rates: NDArray[np.float64]
 
     @classmethod
     def of(cls, lessons: Sequence[Lesson]) -> "Lines":
         return cls(
             [x.text for x in lessons], [x.before for x in lessons], np.array([x.severity for x in lessons], np.int64),
-            np.array([x.gap_s for x in lessons], np.float32), np.array([x.pace_s for x in lessons]),
+            np.array([x.gap_s for x in lessons], np.float32), np.array([x.rate for x in lessons]),
         )  # fmt: skip
 
     def at(self, places: Sequence[int]) -> "Lines":
@@ -86,7 +86,7 @@ class Lines:
             [self.before[n] for n in places],
             self.severities[places],
             self.gaps_s[places],
-            self.paces_s[places],
+            self.rates[places],
         )
 
     @property
@@ -128,8 +128,8 @@ class LatentModel:
     sessions: Sessions
     severities: Floats
     """(8,) lines by severity."""
-    paces: Floats
-    """(latent_pace.BINS,) lines by how fast they came."""
+    rates: Floats
+    """(latent_pace.BINS,) lines by how many times as fast as usual they came."""
     tails: Tails
     pending: Tails
     """Scores of the windows that have not ended."""
@@ -167,7 +167,7 @@ class LatentModel:
         if not len(lines.texts):
             return []
         single, together = self.tails.judged_lines(self._line_scores(lines))
-        rates = latent_pace.chances(self.paces, latent_pace.bins_of(lines.paces_s)).tolist()
+        rates = latent_pace.chances(self.rates, latent_pace.bins_of(lines.rates)).tolist()
         return [
             _verdict(LINE_VIEWS, chance, chances, rate)
             for chance, chances, rate in zip(together.tolist(), single.T.tolist(), rates, strict=True)
@@ -209,11 +209,12 @@ class LatentModel:
 
     def _trained(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
         """The nets after some steps on lines above suspicion, replayed ones too."""
-        if self.suspects.is_loud and not self.is_young:
+        is_calm = self.is_young or not self.suspects.is_loud
+        usual = [x for x in lessons if (is_calm or x.is_replay) and x.surprise < SUSPECT and not x.is_held]
+        released = [x for x in lessons if x.is_released]
+        if not (released or (is_calm and usual)):
             return self
-        known = [lesson for lesson in lessons if lesson.surprise < SUSPECT and not lesson.is_held]
-        if not known:
-            return self
+        known = [*usual, *released]
         lines = Lines.of(known)
         new = Lines.of([lesson for lesson in known if not lesson.is_replay])
         latents = self.encoder.with_severity(self.encoder.latents(new.texts), new.severities)
@@ -244,7 +245,7 @@ class LatentModel:
             self,
             counts=self.counts.with_more(families, np.concatenate([keys, keys])),
             severities=self.severities + np.bincount(learned[:, 2].astype(np.int64), minlength=8),
-            paces=self.paces + np.bincount(latent_pace.bins_of(lines.paces_s), minlength=latent_pace.BINS),
+            rates=self.rates + np.bincount(latent_pace.bins_of(lines.rates), minlength=latent_pace.BINS),
             tails=tails,
             pending=pending,
             suspects=suspects,

@@ -34,7 +34,7 @@ def tensors_of(model: "LatentModel") -> dict[str, Tensor]:
         "tails": model.tails.above,
         "pending": model.pending.above,
         "density": model.density,
-        "paces": model.paces,
+        "rates": model.rates,
     }
     found = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     found["counted"] = torch.tensor([model.sessions.counted, model.sessions.strangers])
@@ -62,7 +62,7 @@ def fields_of(model: "LatentModel", tensors: Mapping[str, Tensor]) -> dict[str, 
         "tails": Tails(arrays["tails"]),
         "pending": Tails(arrays["pending"]),
         "density": arrays["density"],
-        "paces": arrays["paces"],
+        "rates": arrays["rates"],
     }
     for name in PROBATIONS:
         suspects, seen, is_calm = arrays[f"{name}.told"].tolist()

@@ -101,7 +101,7 @@ def bins_of(scores: Floats) -> NDArray[np.int64]:
     return found
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def deviations_of(chance: float) -> float:
     """Standard deviations above the mean beyond which a normal variable lies with this chance; 0 for what is not rare."""
     if chance >= 0.5:

@@ -37,8 +37,8 @@ class Lesson:
     """Not to be learned: only told, so that a model knows how much it is not taught. Set by who holds it."""
     is_released: bool = False
     """Held for as long as is wanted: to be learned, however unusual. Set by who let it go."""
-    pace_s: float = -1.0
-    """Mean time between the last lines of the session, seconds; -1 among its first CONTEXT."""
+    rate: float = 0.0
+    """How many times as fast as usual in its session the last lines came; 0 among its first CONTEXT."""
     system: int = 0
     """Number of the system that its session was of to the version that judged it; 0 where a model knows none."""
 

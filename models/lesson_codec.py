@@ -27,7 +27,7 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
     worst_line: float
     is_replay: bool
     is_held: bool = False
-    pace_s: float = -1.0
+    rate: float = 0.0
     system: int = 0
 
 
@@ -49,7 +49,7 @@ def encode(lessons: Sequence[Lesson]) -> bytes:
     rows = [
         _Row(
             number(x.text), tuple([number(t) for t in x.before]), x.severity, x.gap_s, x.surprise, x.ends_session,
-            tuple([(number(t), n) for t, n in x.whole]), x.worst_line, x.is_replay, x.is_held, x.pace_s, x.system,
+            tuple([(number(t), n) for t, n in x.whole]), x.worst_line, x.is_replay, x.is_held, x.rate, x.system,
         )
         for x in lessons
     ]  # fmt: skip
@@ -63,7 +63,7 @@ def decode(data: bytes) -> list[Lesson]:
     return [
         Lesson(
             texts[r.text], tuple([texts[t] for t in r.before]), r.severity, r.gap_s, r.surprise, r.ends_session,
-            tuple([(texts[t], n) for t, n in r.whole]), r.worst_line, r.is_replay, r.is_held, pace_s=r.pace_s, system=r.system,
+            tuple([(texts[t], n) for t, n in r.whole]), r.worst_line, r.is_replay, r.is_held, rate=r.rate, system=r.system,
         )
         for r in found.rows
     ]  # fmt: skip

@@ -36,10 +36,10 @@ class Event(NamedTuple):
     before: tuple[str, ...]
     severity: int
     gap_s: float
-    pace_s: float
+    rate: float
 
     def lesson(self, verdict: Verdict, system: int) -> Lesson:
-        return Lesson(self.text, self.before, self.severity, self.gap_s, verdict.value, pace_s=self.pace_s, system=system)
+        return Lesson(self.text, self.before, self.severity, self.gap_s, verdict.value, rate=self.rate, system=system)
 
 
 def end_after(before: tuple[str, ...]) -> Event:
@@ -78,7 +78,7 @@ class LogModel:
 
     @property
     def version(self) -> str:
-        return f"logs-3.{self.normal.version}"
+        return f"logs-4.{self.normal.version}"
 
     @property
     def learnable(self) -> Systems:
@@ -193,7 +193,7 @@ def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
     """The lines of one session but for their anomaly, and the state after mining them; what went wrong with this session otherwise."""
     try:
         state = work.state.copy() if work.state is not None else LogState()
-        before, last_us, pace_s, drafts = state.before, state.last_us, state.pace_s, []
+        before, last_us, drafts, lines = state.before, state.last_us, [], state.lines
         for item in work.items:
             trace = joined(state.traces, item.text, item.speaker)
             if trace is not None:
@@ -202,17 +202,23 @@ def _draft(work: Work) -> tuple[LogState, list[Draft]] | Exception:
                 mined = state.miner.learn(item.text)
                 text = mined.group.shown[:LESSON_CHARS]
                 gap_s = max(item.timestamp_us - last_us, 0) / 1e6 if before else 0.0
-                pace_s = latent_pace.after(pace_s, gap_s, len(before))
-                pace = pace_s if len(before) == CONTEXT else latent_pace.UNKNOWN
+                rate = _rate(state, gap_s, lines) if before else latent_pace.UNKNOWN
                 severity, confidence, source = severity_of(item, mined.text)
-                drafts.append(Draft(item, mined, confidence, source, Event(text, before, severity, gap_s, pace)))
+                drafts.append(Draft(item, mined, confidence, source, Event(text, before, severity, gap_s, rate)))
                 before, last_us = (*before, text)[-CONTEXT:], item.timestamp_us
                 trace = begun(item.position, item.text, item.speaker, severity, mined.group_id)
+            lines += 1
             state.traces = NONE if item.ends_session else kept(state.traces, trace)
-        state.pace_s = pace_s
         return state, drafts
     except Exception as error:  # this session's data alone: the caller records it and goes on
         return error
+
+
+def _rate(state: LogState, gap_s: float, lines: int) -> float:
+    """The rate of a line that comes after `lines` others. Changes `state`."""
+    state.usual_s = latent_pace.mean(state.usual_s, gap_s, lines, latent_pace.USUAL)
+    state.pace_s = latent_pace.mean(state.pace_s, gap_s, lines, CONTEXT)
+    return latent_pace.rate_of(state.pace_s, state.usual_s) if lines >= CONTEXT else latent_pace.UNKNOWN
 
 
 def _goes_on(state: LogState, item: Item, trace: Open, before: tuple[str, ...]) -> Draft:
@@ -238,8 +244,8 @@ def _systems(normal: Systems, state: LogState, drafts: Sequence[Draft]) -> list[
 def _columns(events: Sequence[Event]) -> Lines:
     if not events:
         return Lines((), (), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0))
-    texts, before, severities, gaps_s, paces_s = zip(*events, strict=True)
-    return Lines(texts, before, np.array(severities, np.int64), np.array(gaps_s, np.float32), np.array(paces_s))
+    texts, before, severities, gaps_s, rates = zip(*events, strict=True)
+    return Lines(texts, before, np.array(severities, np.int64), np.array(gaps_s, np.float32), np.array(rates))
 
 
 def severity_of(item: Item, masked: str) -> tuple[int, float, str]:

@@ -45,7 +45,8 @@ class LogState:
     traces: Traces = NONE
     """Records that a line may go on with."""
     pace_s: float = 0.0
-    """Mean time between the last lines, seconds."""
+    usual_s: float = 0.0
+    """Mean time between the last CONTEXT lines and between the last latent_pace.USUAL, seconds."""
     system: int = 0
     """Number of the system that its last line was of, see models/latent_systems.py; 0 before it has any."""
 
@@ -94,6 +95,7 @@ class LogRow(msgspec.Struct, array_like=True, frozen=True):
     is_closed: bool
     traces: Traces = NONE
     pace_s: float = 0.0
+    usual_s: float = 0.0
     system: int = 0
 
 

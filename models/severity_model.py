@@ -1,8 +1,8 @@
 """Severity of a line that names none: a linear model over the words of its masked text, with a calibrated confidence.
 
 Knows weights and one cache of texts it has met; leaves features to severity_features.py and headers to streams/log_lines.py.
-The weights are learned from log statements of open source programs (training/severity.py); they give the odds of a level, and what
-a stream usually holds is told apart from them, as a prior. Next: models/log_model.py
+The weights are learned from log statements of open source programs (training/severity.py, weights/SEVERITY_SOURCES.md); they give the
+odds of a level, and what a stream usually holds is told apart from them, as a prior. Next: models/log_model.py
 """
 
 import re
@@ -54,6 +54,8 @@ class SeverityModel:
     """float32 (LEVELS_LEARNED,): of a text without words, the stream's prior included."""
     slope: float
     """Calibration: logits are multiplied by it before they become a confidence."""
+    lean: float
+    """Added to the logit of level FIRST before the answer is chosen, not to its confidence: a level so rare is hardly ever the likeliest."""
     known: dict[tuple[str, int], Reading] = field(default_factory=dict)
 
     def logits(self, text: str, sign: int) -> np.ndarray:
@@ -76,7 +78,7 @@ class SeverityModel:
         return reading
 
     def _by_words(self, text: str, sign: int) -> Reading:
-        """The level that stands in front, what is bad whatever else is said, else the likeliest."""
+        """The level that stands in front, what is bad whatever else is said, else the one its words speak for."""
         front = _FRONT.match(text)
         if front and (named := LEVELS.get(front[1].lower())) is not None:
             return named, _SURE_OF_FRONT, "keyword"
@@ -86,7 +88,7 @@ class SeverityModel:
         if sign & THROWN:
             return _NUMBER["error"], _SURE_OF_WORST, "keyword"
         logits = self.logits(text, sign)
-        best = int(logits.argmax())
+        best = 0 if logits[0] + self.lean > logits.max() else int(logits.argmax())
         confidence = 1.0 / float(np.exp((logits - logits[best]) * self.slope).sum())
         return best + FIRST, round(confidence, 4), "model"
 
@@ -99,7 +101,7 @@ def shipped() -> SeverityModel:
 
 def load(path: Path) -> SeverityModel:
     with np.load(path) as file:
-        model = SeverityModel(file["codes"], file["learned"], file["scales"], file["bias"], float(file["slope"]))
+        model = SeverityModel(file["codes"], file["learned"], file["scales"], file["bias"], float(file["slope"]), float(file["lean"]))
     if model.codes.shape != (ROWS, LEVELS_LEARNED):
         raise ValueError(
             f"{path}: weights of shape {model.codes.shape}, wanted {(ROWS, LEVELS_LEARNED)}; train them anew with this version (python -m models.training.severity)"

@@ -114,7 +114,9 @@ def show(
     for c in changes[:most]:
         modality, session, task, level, item = c.key
         where = "whole session" if item < 0 else f"item {item}" + (f" to {item + c.items - 1}" if c.items > 1 else "")
-        text = "".join(texts.get((modality, session, i), "") for i in range(max(item, 0), max(item, 0) + c.items))
+        text = ("" if modality == "tokens" else " ").join(
+            texts.get((modality, session, i), "") for i in range(max(item, 0), max(item, 0) + c.items)
+        )
         told = f"{session} {task}{'/' + level if level else ''} {where}: A {c.a.label}, B {c.b.label}" + (
             f", truth {c.truth}" if c.truth else ""
         )

@@ -50,7 +50,8 @@ def made(
 def _example(c: Changed, texts: Texts) -> Comparison:
     modality, session_id, task, level, item = c.key
     first = max(item, 0)
-    text = "".join(texts.get((modality, session_id, i), "") for i in range(first, first + c.items))
+    between = "" if modality == "tokens" else " "  # pieces of a text bring their own white space
+    text = between.join(texts.get((modality, session_id, i), "") for i in range(first, first + c.items))
     about = {"modality": modality, "session_id": session_id, "task": task, "level": level, "item": item, "items": c.items}
     return {
         **about,

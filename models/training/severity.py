@@ -1,8 +1,9 @@
-"""`python -m models.training.severity --sources DIR`: log statements of programs' source code -> models/weights/severity.npz.
+"""`python -m models.training.severity --sources DIR --apart DIR`: log statements of programs' source code -> models/weights/severity.npz.
 
 A statement's author gave it a level, which is the truth for its words. Knows which programs may be read, what each statement
-counts and the fit; leaves reading source code to severity_statements.py. Programs whose logs the figures are measured on are
-refused, so that every figure is one of a system left out. Next: models/training/log_figures.py
+counts and the fit; leaves reading source code to severity_statements.py, and how sure an answer may be, which other programs decide, to
+severity_calibration.py. Programs whose logs the figures are measured on are refused, so that every figure is one of a system left out.
+weights/SEVERITY_SOURCES.md names the programs of the shipped weights. Next: models/training/severity_calibration.py
 """
 
 import argparse
@@ -19,6 +20,7 @@ from torch import Tensor
 from models.masking import HOLE, mask
 from models.severity_features import ROWS, features, signs
 from models.severity_model import FIRST, LEVELS_LEARNED, WEIGHTS, SeverityModel
+from models.training.severity_calibration import PRIOR, calibration
 from models.training.severity_statements import Statement, statements
 from models.training.severity_texts import PROGRAM, written
 
@@ -44,15 +46,11 @@ SHOWN_FROM = {"redis": 5, "tor": 5, "nginx": 5, "trafficserver": 5, "krb5": 5, "
 HIDDEN = 0.2
 """What a statement below that counts: few streams hold it."""
 
-PRIOR = {2: 0.006, 3: 0.105, 4: 0.105, 5: 0.042, 6: 0.7, 7: 0.042}
-"""How often a stream shows each level."""
 PROGRAMS = 5
 """A feature is learned when so many programs have it: what fewer say is their own vocabulary, and misleads elsewhere."""
 DECAY = 1e-5
 PASSES = 120
 """L-BFGS iterations."""
-TOLD_APART = ("cassandra", "pulsar", "ntpsec", "mosquitto", "faust", "redis", "druid", "torch")
-"""Programs held out when --check asks how sure the model may be."""
 
 
 def text_of(statement: Statement) -> tuple[str, int]:
@@ -123,39 +121,30 @@ def fitted(told: Sequence[Statement], passes: int = PASSES, at_least: int = PROG
     seen = np.array([max(counts[levels == level].sum(), 1e-9) for level in PRIOR])
     bias = table[-1].detach().numpy() - np.log(seen) + np.log(list(PRIOR.values()))
     return SeverityModel(
-        (rows / scales).round().astype(np.int8), np.isin(np.arange(ROWS), columns), scales.astype(np.float32), bias.astype(np.float32), 1.0
+        (rows / scales).round().astype(np.int8),
+        np.isin(np.arange(ROWS), columns),
+        scales.astype(np.float32),
+        bias.astype(np.float32),
+        1.0,
+        0.0,
     )
 
 
-def calibrated(model: SeverityModel, told: Sequence[Statement]) -> tuple[SeverityModel, str]:
-    """The slope under which confidences are likeliest, and figures; of statements it never saw, each counted as a stream shows its level.
-
-    Every other statement decides the slope, the rest give the figures.
-    """
-    levels = np.array([s.severity for s in told])
-    logits = np.stack([model.logits(*text_of(s)) for s in told])
-    counts = Counter(levels.tolist())
-    weights = np.array([PRIOR[level] / counts[level] for level in levels.tolist()])
-
-    def chances(slope: float, which: slice) -> np.ndarray:
-        return torch.softmax(torch.tensor(logits[which] * slope), 1).numpy()
-
-    def surprise(slope: float) -> float:
-        right = chances(slope, slice(0, None, 2))[np.arange(len(levels[::2])), levels[::2] - FIRST]
-        return float(-(weights[::2] * np.log(right)).sum())
-
-    slope = float(min(np.arange(0.2, 2.01, 0.05), key=surprise))
-    sure = chances(slope, slice(1, None, 2))
-    answers, truth, weight = sure.argmax(1) + FIRST, levels[1::2], weights[1::2] / weights[1::2].sum()
-    is_right, bins = answers == truth, np.minimum(sure.max(1) * 10, 9).astype(int)
-    error = sum(abs(float((weight * (sure.max(1) - is_right))[bins == n].sum())) for n in range(10))
-    f1 = [2 * weight[is_right & (truth == n)].sum() / max(1e-9, weight[answers == n].sum() + weight[truth == n].sum()) for n in PRIOR]
-    figures = f"accuracy {weight[is_right].sum():.3f}, macro-F1 {np.mean(f1):.3f}, ECE {error:.3f}"
-    return replace(model, slope=slope), figures
+def logits_of(model: SeverityModel, told: Sequence[Statement]) -> np.ndarray:
+    """(n, LEVELS_LEARNED)"""
+    return np.stack([model.logits(*text_of(s)) for s in told])
 
 
 def save(model: SeverityModel, path: Path) -> None:
-    np.savez_compressed(path, codes=model.codes, learned=model.learned, scales=model.scales, bias=model.bias, slope=np.float32(model.slope))
+    np.savez_compressed(
+        path,
+        codes=model.codes,
+        learned=model.learned,
+        scales=model.scales,
+        bias=model.bias,
+        slope=np.float32(model.slope),
+        lean=np.float32(model.lean),
+    )
 
 
 def all_statements(folder: Path) -> list[Statement]:
@@ -177,6 +166,7 @@ def with_texts(told: Sequence[Statement]) -> list[Statement]:
 def main(arguments: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(prog="python -m models.training.severity", description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     p.add_argument("--sources", type=Path, required=True, help="folder with a folder or sources .jar per program")
+    p.add_argument("--apart", type=Path, required=True, help="the same of other programs, which decide how sure the answers are")
     p.add_argument("--out", type=Path, default=WEIGHTS, help=f"file to write [{WEIGHTS}]")
     p.add_argument("--passes", type=int, default=PASSES, help=f"L-BFGS iterations [{PASSES}]")
     a = p.parse_args(arguments)
@@ -186,12 +176,13 @@ def main(arguments: list[str] | None = None) -> int:
         f"{len(told)} statements of {len({s.project for s in told})} programs: {sorted(Counter(s.severity for s in told).items())}",
         flush=True,
     )
-    apart = [s for s in told if any(name in s.project for name in TOLD_APART)]
-    known = [s for s in told if not any(name in s.project for name in TOLD_APART)]
-    tried, figures = calibrated(fitted(with_texts(known), a.passes), apart)
-    print(f"{len(apart)} statements of programs held out: {figures}", flush=True)
-    save(replace(fitted(with_texts(told), a.passes), slope=tried.slope), a.out)
-    print(f"{a.out} written; slope {tried.slope:.2f}")
+    model = fitted(with_texts(told), a.passes)
+    met = {s.message for s in told}
+    apart = [s for s in all_statements(a.apart) if s.message not in met]
+    found = calibration(logits_of(model, apart), apart)
+    print(f"{len(apart)} statements of {len({s.project for s in apart})} programs it never met: {found.figures}", flush=True)
+    save(replace(model, slope=found.slope, lean=found.lean), a.out)
+    print(f"{a.out} written; slope {found.slope:.2f}, lean {found.lean:.1f}")
     return 0
 
 

@@ -1,6 +1,6 @@
 """Log statements of programs' source code -> (project, severity, message): what a line says, with the level its author gave it.
 
-Knows how Java, Scala, Python and C programs call their loggers; leaves which projects are read to severity.py. A literal's
+Knows how Java, Scala, Python, C and Go programs call their loggers; leaves which projects are read to severity.py. A literal's
 placeholders and whatever is joined to it become holes, as the template miner would have masked them.
 Next: models/training/severity.py
 """
@@ -47,10 +47,14 @@ _C = re.compile(
     r"|\blog_?(?P<short>notice|info|debug|warnx?|err|error|verbose|crit|fatal|fatalx)\s*\("
     r"|\b(?P<bare>Note|Status|Warning|Error|Fatal|Alert|Emergency|Debug|fatal|fatalx|logit|verbose|error|warn|notice|info|dbglog|debug[23]?)\s*\((?=\s*[\"A-Z])"
 )
-_OF_SUFFIX = {".java": _JVM, ".scala": _JVM, ".kt": _JVM, ".py": _PYTHON, ".c": _C, ".cc": _C, ".cpp": _C}
+_GO = re.compile(
+    r"(?<!fmt)(?<!errors)(?<!status)\.(?P<level>Fatal|DPanic|Error|Warn|Warning|Notice|Info|Debug|Trace)(?:f|ln|S|w|Context)?\((?=\s*(?:err,\s*|ctx,\s*|nil,\s*)?\")"
+    r"|\blevel\.(?P<kit>Error|Warn|Info|Debug)\([\w.]+\)\.Log\(\s*\"msg\",\s*(?=\")"
+)
+_OF_SUFFIX = {".java": _JVM, ".scala": _JVM, ".kt": _JVM, ".py": _PYTHON, ".c": _C, ".cc": _C, ".cpp": _C, ".go": _GO}
 _OWN = {
     "exception": 3, "wtf": 2, "warnx": 4, "fatalx": 2, "note": 5, "status": 5, "logit": 6, "log": 6, "dbglog": 7, "verbose": 7, "debug": 7, "severe": 2,
-    "panic": 2, "alert": 1, "emerg": 0, "emergency": 0,
+    "panic": 2, "alert": 1, "emerg": 0, "emergency": 0, "dpanic": 2,
 }  # fmt: skip
 """Where a program's word differs from LEVELS or is not in it."""
 

@@ -68,7 +68,8 @@ def groups(whole: Mapping[str, Any]) -> list[tuple[str, list[Measured]]]:
 
 
 def _measured(d: Mapping[str, Any]) -> Measured:
-    measure, low, high, difference = d["measure"], d["low"], d["high"], d["difference"]
+    measure = d["measure"]
+    low, high, difference = (round(d[name], 12) + 0.0 for name in ("low", "high", "difference"))  # a mean of equal things may be 1e-18
     is_agreement = measure.startswith("agreement")
     is_share = measure in SHARES
     beyond = not low <= 0 <= high

@@ -32,13 +32,13 @@ def model():
     return model
 
 
-@pytest.mark.parametrize("gap_s", [0.0005, 600.0])
-def test_known_lines_at_a_rate_never_met_are_unusual_and_say_why(model, gap_s):
-    usual = np.random.default_rng(2).lognormal(0.0, 0.4, 100)
+@pytest.mark.parametrize(("gap_s", "told"), [(0.0005, slice(335, 360)), (600.0, slice(301, 304))])
+def test_known_lines_at_a_rate_never_met_are_unusual_and_say_why(model, gap_s, told):
+    usual = np.random.default_rng(2).lognormal(0.0, 0.4, 300)
     found = [item.findings[2] for item in read(model, [*usual, *[gap_s] * 60]).items]
-    assert {answer.label for answer in found[:100]} == {"normal"}
-    assert {answer.label for answer in found[150:]} == {"anomaly"}
-    assert all("unusual rate" in answer.output["reason"] for answer in found[150:])
+    assert {answer.label for answer in found[:300]} == {"normal"}
+    assert {answer.label for answer in found[told]} == {"anomaly"}
+    assert all("unusual rate" in answer.output["reason"] for answer in found[told])
 
 
 def test_a_busier_system_is_told_and_learned(model):
@@ -51,17 +51,22 @@ def test_a_busier_system_is_told_and_learned(model):
     assert {item.findings[2].label for item in again.items} == {"normal"}
 
 
-def test_a_pace_is_rare_to_both_sides_and_unknown_paces_are_not():
+def test_rates_are_rare_to_both_sides_and_those_near_even_never():
     counts = np.zeros(latent_pace.BINS)
-    counts[20], counts[21] = 900, 100
-    chances = latent_pace.chances(counts, np.array([0, 19, 20, 21, 22]))
-    assert chances[0] == 1.0
-    assert chances[2] > chances[3] > chances[1] == chances[4] > 0.0
+    counts[24], counts[29] = 900, 100
+    bins = latent_pace.bins_of(np.array([0.0, 1.0, 2.0, 32.0, 64.0, 1 / 64]))
+    chances = latent_pace.chances(counts, bins)
+    assert bins.tolist() == [0, 24, 25, 29, 30, 18]
+    assert chances[:3].tolist() == [1.0] * 3
+    assert 0.1 < chances[3] < 0.11
+    assert chances[4] == chances[5] == 10 / 1010
 
 
-def test_the_first_lines_of_a_session_have_no_pace(model):
-    lessons = read(model, [1.0] * 12).lessons
-    assert [lesson.pace_s for lesson in lessons] == [latent_pace.UNKNOWN] * 10 + [1.0] * 2
+def test_the_first_lines_of_a_session_have_no_rate_and_an_even_pace_has_one_of_one(model):
+    for gap_s in (0.001, 1.0, 3600.0):
+        lessons = read(model, [gap_s] * 15).lessons
+        assert [lesson.rate for lesson in lessons[:10]] == [latent_pace.UNKNOWN] * 10
+        assert [lesson.rate for lesson in lessons[10:]] == pytest.approx([1.0] * 5)
 
 
 @pytest.mark.parametrize("deviations", [0.0, 7.0])

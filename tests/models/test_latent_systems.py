@@ -160,3 +160,21 @@ def test_a_version_is_not_rolled_back_for_a_system_that_its_predecessor_did_not_
             actions.append(made.action)
     assert actions
     assert set(actions) == {"taught"}
+
+
+def test_a_change_that_stays_is_odd_for_an_hour_and_normal_a_few_hours_later(crowded):
+    """A new release of a known system: one line in ten is of a template never met."""
+    learner: Learner[Systems] = Learner("t", LearningSettings(warm_up_lines=1000, template_share=1.0))
+    texts = [lesson.text for lesson in others("south", 9000, length=9000)][:9000]
+    lines = session([text if n % 10 else "release <*> greets" for n, text in enumerate(texts)])[:9000]
+    model, previous, flagged = crowded, None, list[bool]()
+    for at in range(0, 9000, 500):
+        some = [replace(line, system=2) for line in lines[at : at + 500]]
+        for n, (line, surprise) in enumerate(zip(some, model.surprise(some), strict=True)):
+            learner.hear(Heard(replace(line, surprise=surprise), (at + n) * 2_000_000))
+            flagged += [surprise >= 0.5] if n % 10 == 0 else []
+        made = learner.update(model, previous)
+        assert made.action == "taught", made.reason
+        previous, model = model, made.model
+    assert all(flagged[:180])
+    assert not any(flagged[-100:])

@@ -3,7 +3,7 @@
 import random
 import time
 
-from models import latent_encoder, masking, severity_model
+from models import latent_encoder, latent_systems, masking, severity_model
 from models.log_model import LogModel
 from models.steps import Item, Work
 
@@ -24,6 +24,7 @@ def test_a_flood_of_new_kinds_fills_no_memory_and_costs_the_same_at_its_end() ->
         sizes.append(len(model.pack(state)))
         assert len(masking._cuts) <= masking.CACHED
         assert len(severity_model.shipped().known) <= severity_model.CACHED
-        assert len(model.normal.encoder._table.rows) <= latent_encoder.CACHED
+        assert all(len(normal.encoder._table.rows) <= latent_encoder.CACHED for normal in model.normal.models.values())
+        assert len(model.normal.owners) <= latent_systems.REMEMBERED
     assert max(sizes) < 1.05 * max(sizes[:20]), "the row does not grow once it is full"
     assert min(costs[60:]) < 1.5 * min(costs[20:60])

@@ -43,9 +43,9 @@ def test_what_is_kept_is_read_again_as_json_that_every_reader_takes(tmp_path: Pa
     assert (entry["name"], entry["a"], entry["b"], entry["n_changed"]) == (path.stem, "text-1", f"text-2+{BAD}", 3)
     assert comparisons.read(tmp_path, entry["name"]) == {**json.loads(json.dumps(made)), "name": path.stem}
     assert [(c["item"], c["items"], c["verdict"], c["text"]) for c in made["changed"]] == [
-        (1, 2, "won", "text 1 text 2"),
+        (1, 2, "won", "text 1  text 2"),
         (5, 1, "lost", "text 5"),
-        (8, 2, "unknown", "text 8 text 9"),
+        (8, 2, "unknown", "text 8  text 9"),
     ]
 
 

@@ -123,7 +123,7 @@ function draw(session, moved) {
     if (position < first) continue;
     pen.fillStyle = c.late;
     pen.fillRect(x(position) - 1, 36, 2, 46);
-    pen.font = font(10, 600);
+    pen.font = font(10, 600); pen.fillStyle = c.ink;
     if (end - x(position) > 46) pen.fillText(`+${later}`, x(position) + 4, 54);
   }
   pen.restore();

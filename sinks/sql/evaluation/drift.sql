@@ -53,9 +53,13 @@ FROM
                     SELECT *, if({reference:String} = '', hour < cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version = {reference:String}) AS is_old, if({reference:String} = '', hour >= cut AND ({model_version:String} = '' OR model_version = {model_version:String}), model_version != {reference:String} AND ({model_version:String} = '' OR model_version = {model_version:String})) AS is_new
                     FROM
                     (
-                SELECT hour, model_version, modality, task, feature, bin, category, n FROM hourly_features WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String}) AND ({task:String} = '' OR task = {task:String})
+                SELECT hour, model_version, modality, task, feature, bin, category, n FROM daily_features WHERE ((toStartOfDay(hour) >= {since:DateTime('UTC')} AND toStartOfDay(hour) + 86400 <= {until:DateTime('UTC')}) AND toStartOfDay(hour) != toStartOfDay(cut)) AND ({modality:String} = '' OR modality = {modality:String}) AND ({task:String} = '' OR task = {task:String})
                 UNION ALL
-                SELECT hour, model_version, modality, '' AS task, feature, bin, category, n FROM hourly_inputs WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String})
+                SELECT hour, model_version, modality, task, feature, bin, category, n FROM hourly_features WHERE NOT ((toStartOfDay(hour) >= {since:DateTime('UTC')} AND toStartOfDay(hour) + 86400 <= {until:DateTime('UTC')}) AND toStartOfDay(hour) != toStartOfDay(cut)) AND hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String}) AND ({task:String} = '' OR task = {task:String})
+                UNION ALL
+                SELECT hour, model_version, modality, '' AS task, feature, bin, category, n FROM daily_inputs WHERE ((toStartOfDay(hour) >= {since:DateTime('UTC')} AND toStartOfDay(hour) + 86400 <= {until:DateTime('UTC')}) AND toStartOfDay(hour) != toStartOfDay(cut)) AND ({modality:String} = '' OR modality = {modality:String})
+                UNION ALL
+                SELECT hour, model_version, modality, '' AS task, feature, bin, category, n FROM hourly_inputs WHERE NOT ((toStartOfDay(hour) >= {since:DateTime('UTC')} AND toStartOfDay(hour) + 86400 <= {until:DateTime('UTC')}) AND toStartOfDay(hour) != toStartOfDay(cut)) AND hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')} AND ({modality:String} = '' OR modality = {modality:String})
                     )
                 )
                 GROUP BY modality, task, feature, bin, category

@@ -37,7 +37,9 @@ FROM
     (
         SELECT hour, model_version, modality, task, 0 AS age, answers, over_50_ms, over_200_ms, latency_max_ms, latency_ms FROM hourly_latency WHERE {by:String} != 'age'
         UNION ALL
-        SELECT hour, model_version, modality, task, age, answers, over_50_ms, over_200_ms, latency_max_ms, latency_ms FROM hourly_answers WHERE {by:String} = 'age'
+        SELECT hour, model_version, modality, task, age, answers, over_50_ms, over_200_ms, latency_max_ms, latency_ms FROM daily_ages WHERE {by:String} = 'age' AND (toStartOfDay(hour) >= {since:DateTime('UTC')} AND toStartOfDay(hour) + 86400 <= {until:DateTime('UTC')})
+        UNION ALL
+        SELECT hour, model_version, modality, task, age, answers, over_50_ms, over_200_ms, latency_max_ms, latency_ms FROM hourly_answers WHERE {by:String} = 'age' AND NOT (toStartOfDay(hour) >= {since:DateTime('UTC')} AND toStartOfDay(hour) + 86400 <= {until:DateTime('UTC')})
     ) AS h
     WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')}
         AND ({model_version:String} = '' OR model_version = {model_version:String})
