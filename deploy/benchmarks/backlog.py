@@ -73,6 +73,10 @@ def drain(
         asyncio.run(_fill(stack, topic, rows))
         _until_through(with_numbers, name, len(rows), sessions, per_session, patience_s)
         took_s, used = time.monotonic() - began, processor_s(pids)
+        if ended := cpu.keys() - used.keys():
+            raise BenchError(
+                f"{', '.join(sorted(ended))} ended while the backlog was played and was started anew: not a measurement; see its log"
+            )
         by_table = {table: _count(with_numbers, table, name) for table in TABLES if table != "otel_traces"}
     finally:
         with_numbers.close()

@@ -19,14 +19,19 @@ machine named with each part, which broker, writer and the load itself share.
 BUSY = """
 **The machine was busy with other work: what was measured got a part of its cores only. Rates and latencies are far from what it can do; ratios of the same
 round, CPU times and memory say more.**"""
+BY_HAND = "by-hand.md"
+"""Sections that people wrote, kept at the end of the page."""
 PENDING = "A figure that was not reached is shown like the others."
 
 
 def write(folder: Path, order: Sequence[str]) -> Path:
-    """Write the page beside `folder` from its files, parts in `order`."""
+    """Write the page beside `folder` from its files, parts in `order`, and what was written by hand there."""
     found = [results.load(folder / f"{name}.json") for name in order if (folder / f"{name}.json").exists()]
     page = folder.with_suffix(".md")
-    page.write_text(text(found, folder.name, capacity.tables(folder)), encoding="utf-8")
+    made = text(found, folder.name, capacity.tables(folder))
+    if (folder / BY_HAND).exists():
+        made += "\n" + (folder / BY_HAND).read_text(encoding="utf-8")
+    page.write_text(made, encoding="utf-8")
     return page
 
 

@@ -82,7 +82,9 @@ def test_a_part_measured_again_leaves_the_others_on_the_page(tmp_path: Path) -> 
     folder = tmp_path / "figures"
     for part, seen in (("plumbing", 8.0), ("tokens", 2.0), ("tokens", 5.0)):
         results.save(result_of(part, Goal(f"speed of {part}", "peer", seen, 3.0)), folder)
+    (folder / page.BY_HAND).write_text("## Seen elsewhere\n")
     text = page.write(folder, list(parts.PARTS)).read_text()
+    assert text.endswith("\n\n## Seen elsewhere\n")
     assert "2 of 2 reached" in text
     assert "| speed of plumbing | peer | 8 times | 3 times | yes | plumbing |" in text
     assert "| speed of tokens | peer | 5 times |" in text
