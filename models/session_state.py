@@ -4,7 +4,9 @@ Knows every field that cannot be recomputed; leaves caches out, which can. Below
 Next: models/transformer.py
 """
 
+import math
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -172,12 +174,22 @@ def pack_levels(levels: Levels) -> bytes:
 
 def unpack_levels(data: bytes, config: ModelConfig) -> Levels:
     """The tensors, each in memory of its own: a product's bits may depend on alignment."""
-    at, tensors = 0, {}
+    tensors = []
+    for kind, count, at, shape in _layout(config):
+        tensor = torch.empty(shape)
+        tensor.numpy().reshape(-1)[:] = np.frombuffer(data, kind, count, at)
+        tensors.append(tensor)
+    return Levels(*tensors)
+
+
+@lru_cache(maxsize=8)
+def _layout(config: ModelConfig) -> tuple[tuple[type, int, int, tuple[int, ...]], ...]:
+    """Type, numbers, first byte and shape of each of the levels, as they lie in a row."""
+    at, layout = 0, []
     for name, shape in shapes(config).items():
-        values: np.ndarray = np.frombuffer(data, _type(name), int(np.prod(shape)), at)
-        at += values.nbytes
-        tensors[name] = torch.from_numpy(values.astype(np.float32)).clone().view(1, *shape)
-    return Levels(**tensors)
+        layout.append((_type(name), math.prod(shape), at, (1, *shape)))
+        at += math.prod(shape) * np.dtype(_type(name)).itemsize
+    return tuple(layout)
 
 
 def _type(name: str) -> type:

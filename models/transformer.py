@@ -26,6 +26,7 @@ from models.labels import label_set, label_vectors
 from models.memory import keep_freed_memory
 from models.plan import Event, plan
 from models.readout import Job, Readout, passes
+from models.recorded import Recorded
 from models.session_state import TextState, new_state, unpack_memory
 from models.steps import Answer, ItemResult, StepResult, Work
 from models.tokenizer import CHAT
@@ -75,7 +76,8 @@ class StreamingHierarchicalTransformer:
         self.readout = Readout(self.encoder, self.hierarchy.pool)
         labels = label_set(settings.topics, config.labels)
         named = Labels(labels.names, label_vectors(labels, self.embed), labels.columns(config.labels))
-        self.above = Above(config, self.hierarchy, loaded.model.heads, loaded.calibration, self.words, named)
+        recorded = Recorded(self.hierarchy, loaded.model.heads)
+        self.above = Above(config, self.hierarchy, loaded.model.heads, recorded, loaded.calibration, self.words, named)
         self.version += labels.suffix()
 
     @classmethod

@@ -15,10 +15,11 @@ import torch
 
 from models.config import ModelConfig, UpdateSettings
 from models.heads import Calibration, Heads, session_logits, shift_probability
-from models.hierarchy import Hierarchy, Levels, last_sentence, mean, unit_flags
+from models.hierarchy import Hierarchy, Levels, last_sentence, unit_flags
 from models.labels import LabelScoring, scores, similarities, unit
 from models.plan import Cut, Event, ItemEnd, Plan, SessionEnd, Tokens
 from models.reader import CONTEXT, SURROGATE, Break
+from models.recorded import Recorded
 from models.session_state import MAX_WEIGHTS, TextState, pack_levels, pack_memory, unpack_levels
 from models.steps import Answer, Boundary, Item, ItemResult, LevelState
 from models.window import pack_starts, to_bytes
@@ -53,6 +54,7 @@ class Above:
     config: ModelConfig
     hierarchy: Hierarchy
     heads: Heads
+    recorded: Recorded
     calibration: Calibration
     words: WordTable
     labels: Labels
@@ -79,6 +81,7 @@ class Walk:
         self.above, self.updates, self.is_chat = above, updates, is_chat
         self.fields: dict[str, Any] = msgspec.structs.asdict(state)
         self._open: Levels | None = None
+        self._asked: tuple[Levels, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] | None = None
         self._levels: Levels | None = None  # unpacked when a sentence closes, not at every token
         self.sums = np.frombuffer(state.sums, np.float32).copy()
         self.weights = {
@@ -218,7 +221,7 @@ class Walk:
         flags = unit_flags(
             speaker, self.last_speaker, self.begins_paragraph and not self.is_chat, self.is_chat, self.n_sentences == 0, self.n_tokens
         )
-        levels, logit = self.above.hierarchy.advance(self.levels, self._sentence_vector(), torch.tensor([flags]))
+        levels, logit = self.above.recorded.advance(self.levels, self._sentence_vector(), torch.tensor([flags]))
         return levels, logit.item()
 
     def _close_sentence(self, end: int, speaker: int = -1) -> None:
@@ -321,8 +324,7 @@ class Walk:
 
     def _count_classes(self, levels: Levels) -> None:
         """Add what the closed sentence says of its topic: a segment's last words alone (thanks, goodbye) mislead."""
-        logits = self._topic_logits(levels)
-        meaning = self.above.hierarchy.pool.meanings(last_sentence(levels, self.above.config))[0]
+        logits, _, meaning = self._topic_of(levels)
         for name, more in (
             ("topic_logits", logits), ("session_classes", torch.softmax(logits, dim=-1)), ("session_meaning", meaning)
         ):  # fmt: skip
@@ -351,7 +353,13 @@ class Walk:
 
     def _topic_logits(self, levels: Levels) -> torch.Tensor:
         """(classes,) of the topic that the last sentence of the levels belongs to."""
-        return self.above.heads.topic_logits(levels.topic, levels.context, last_sentence(levels, self.above.config))[0]
+        return self._topic_of(levels)[0]
+
+    def _topic_of(self, levels: Levels) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Recorded.topic of levels, made once however many ask."""
+        if self._asked is None or self._asked[0] is not levels:
+            self._asked = levels, self.above.recorded.topic(levels)
+        return self._asked[1]
 
     def _label(self, end: int, is_final: bool, whole: bool = False) -> Answer:
         """The most probable class with its calibrated probability; none of a session that has not said a word."""
@@ -372,7 +380,7 @@ class Walk:
 
     def _gist(self, levels: Levels) -> np.ndarray:
         """What the open topic's sentences mean together, float32 (W,), unit."""
-        meaning: np.ndarray = self.above.hierarchy.pool.meanings(mean(levels.gist_sum, levels.gist_weight))[0].numpy()
+        meaning: np.ndarray = self._topic_of(levels)[1].numpy()
         return meaning
 
     def _close_session(self, characters: int) -> None:
