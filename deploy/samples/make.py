@@ -25,6 +25,8 @@ LOG_WINDOWS = (
     ("food", "ts-food-service-f5756978c-k8vqf", 1674984609, "wrong return value"),
     ("contacts", "ts-contacts-service-866bd68c97-xcqfx", 1674981784, "wrong return value"),
 )
+FORECAST_EVERY = 10
+"""Points from one to the next whose value is told as the truth of the forecast before it."""
 SERIES = (
     ("rds-cpu", "realAWSCloudwatch/rds_cpu_utilization_e47b3b.csv", "cpu_utilization", "%", 546, 1046),
     ("ec2-cpu", "realAWSCloudwatch/ec2_cpu_utilization_ac20cd.csv", "cpu_utilization", "%", 3170, 3670),
@@ -99,6 +101,9 @@ def metrics(data: Path) -> Iterable[dict[str, Any]]:
         truths = [
             {"task": "anomaly", "label": "anomaly" if [a, b] in inside else "normal", "position": a, "span_end": b}
             for a, b in itertools.pairwise(edges)
+        ]
+        truths += [
+            {"task": "forecast", "position": n - 1, "value": items[n]["value"]} for n in range(FORECAST_EVERY, len(items), FORECAST_EVERY)
         ]
         source = f"NAB {series}, rows {first} to {last - 1}"
         yield {"name": name, "source": source, "rate": 14, "metric": metric, "unit": unit, "truths": truths, "items": items}

@@ -62,11 +62,13 @@ async def test_the_truths_of_a_sample_come_as_labels_of_the_session_it_was_playe
     assert await tell_truths(plays, producer, prefix="p-", now_us=lambda: 5) == len(producer.sent)
     told = [Codec().decode("labels", value) for _, _, _, value, _ in producer.sent]
     assert {topic for _, topic, *_ in producer.sent} == {"p-labels"}
-    assert {label.task for label in told} == {"topic", "anomaly"}
+    assert {label.task for label in told} == {"topic", "anomaly", "forecast"}
     assert {label.timestamp for label in told} == {5}
     for play in plays:
         mine = [label for label in told if label.session_id == play.session_id]
-        spans = [(label.position, label.span_end) for label in mine if label.position is not None]
+        forecast = [label for label in mine if label.task == "forecast"]
+        assert all(label.value == play.sample.items[label.position + 1]["value"] for label in forecast)
+        spans = [(label.position, label.span_end) for label in mine if label.position is not None and label not in forecast]
         covered = [item for a, b in spans for item in range(a, b)]
         assert covered in ([], list(range(len(play.sample.items)))), play.session_id  # each item once, or the session as a whole
 
