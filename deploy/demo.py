@@ -34,6 +34,9 @@ WAVES, WAVE_GAP_S = 3, 16.0
 FRAMES_PER_S, LINES_EVERY_S, STORED_EVERY_S = 4, 5.0, 1.0
 STALLED_S = 45.0
 """Nothing new for so long, after all was sent: something is stuck."""
+UNREADABLE = b'{"session_id": "cut-off", "text": '
+"""What a broken producer would send, once a demo: it is told as a failure and put aside in dead-letter, and nothing else stops."""
+UNREADABLE_HEADERS = [("content-type", b"application/json")]
 HINT = 'Ctrl-C stops everything  ·  strata query "SELECT ..." answers meanwhile'
 PAGE_HINT = "Ctrl-C stops everything  ·  watch it at {}"
 
@@ -107,6 +110,8 @@ class Demo:
         self.servers, self.choice, self.samples, self.console = servers, choice, samples, console
         self.state = LiveState(choice.budget_ms)
         self.played: list[Play] = []
+        self.has_erred = False
+        """The unreadable record was sent."""
         self.note, self.earlier = "", ""
         self.stored: int | None = None
         self._begun = time.monotonic()
@@ -171,6 +176,11 @@ class Demo:
         try:
             await replay(plays, producer, pace, **options)  # type: ignore[arg-type]
             await tell_truths(plays, producer, prefix=self.servers.topic_prefix, encoding=self.choice.encoding)
+            if not self.has_erred:
+                await producer.send_and_wait(
+                    self.servers.topic_prefix + "tokens", UNREADABLE, key=b"unreadable", headers=UNREADABLE_HEADERS
+                )
+                self.has_erred = True
         except KafkaError as problem:
             if self.choice.once:
                 raise DemoError(
