@@ -21,14 +21,14 @@ def python_of_peers(cache: Path, environ: Mapping[str, str], tell: Callable[[str
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
     folder = cache / f"peers-{wanted}"
     python, made = folder / "bin" / "python", folder / "made"
-    if made.exists():
-        return python
-    tell(f"making the environment of the peers in {folder}")
-    _run([sys.executable, "-m", "venv", "--clear", str(folder)], environ)
-    _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(REQUIREMENTS)], environ)
-    own = Path(_run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], environ).strip())
-    (own / "zz-behind.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")  # what is not here is looked for there
-    made.touch()
+    if not made.exists():
+        tell(f"making the environment of the peers in {folder}")
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)], environ)
+        _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(REQUIREMENTS)], environ)
+        made.touch()
+    # what is not there is looked for here; anew each time, as another checkout's environment may have made it
+    own = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    (own / "zz-behind.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return python
 
 

@@ -1,13 +1,12 @@
 """The work of the benchmark on Quix Streams: JSON in, a row per session with its changelog, one output for ten records.
 
-A rival of the worker, run as a process in its own environment; knows nothing of ours. Settings are the library's but for the commit
-interval, a second as everybody's. There is no guard against replays: that favours it.
+A rival of the worker, run as a process in its own environment; knows nothing of ours. There is no guard against replays: that
+favours it.
 """
 
-import argparse
 from typing import Any
 
-from quixstreams import Application
+from quix_app import begin
 
 
 def apply(value: dict[str, Any], state: Any) -> dict[str, Any] | None:
@@ -21,20 +20,7 @@ def apply(value: dict[str, Any], state: Any) -> dict[str, Any] | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("bootstrap", "group", "source", "target", "data-dir"):
-        parser.add_argument(f"--{name}", required=True)
-    args = parser.parse_args()
-    app = Application(
-        broker_address=args.bootstrap,
-        consumer_group=args.group,
-        auto_offset_reset="earliest",
-        commit_interval=1.0,
-        state_dir=args.data_dir,
-        loglevel="WARNING",
-    )
-    source = app.topic(args.source, key_deserializer="bytes", value_deserializer="json")
-    target = app.topic(args.target, key_serializer="bytes", value_serializer="json")
+    app, source, target = begin(__doc__, "json")
     made = app.dataframe(source).apply(apply, stateful=True).filter(lambda value: value is not None)
     made.to_topic(target)
     app.run()

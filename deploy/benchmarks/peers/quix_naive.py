@@ -6,13 +6,12 @@ one session at a time, and says how surprising the new tokens are and which of 1
 random, which changes no time. Torch has both cores, as it takes them.
 """
 
-import argparse
 import zlib
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from quixstreams import Application
+from quix_app import begin
 from torch import Tensor, nn
 
 WIDTH, LAYERS, HEADS, KV_HEADS, FEED, WINDOW, WORDS, TOPICS = 256, 4, 8, 2, 640, 512, 4096, 16
@@ -75,20 +74,9 @@ def tokens_of(text: str) -> list[int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("bootstrap", "group", "source", "target", "data-dir"):
-        parser.add_argument(f"--{name}", required=True)
-    args = parser.parse_args()
+    app, source, target = begin(__doc__, "json")
     torch.manual_seed(0)
     model = Model().eval()
-    app = Application(
-        broker_address=args.bootstrap,
-        consumer_group=args.group,
-        auto_offset_reset="earliest",
-        commit_interval=1.0,
-        state_dir=args.data_dir,
-        loglevel="WARNING",
-    )
 
     @torch.inference_mode()
     def predict(value: dict[str, Any], state: Any) -> dict[str, Any]:
@@ -106,8 +94,6 @@ def main() -> None:
             "nats": nats,
         }
 
-    source = app.topic(args.source, key_deserializer="bytes", value_deserializer="json")
-    target = app.topic(args.target, key_serializer="bytes", value_serializer="json")
     app.dataframe(source).apply(predict, stateful=True).to_topic(target)
     app.run()
 
