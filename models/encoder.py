@@ -20,7 +20,7 @@ from torch import Tensor
 from models.attention import rotary_tables
 from models.batched_attention import BatchedAttention, Scratch
 from models.config import MARKS, ModelConfig
-from models.row_blocks import ROWS, SIZES, RowBlocks, equal_attention_sizes
+from models.row_blocks import ROWS, SIZES, RowBlocks, equal_attention_sizes, natural_type
 from models.step_layout import Layout, Run
 from models.trunk import Block, Trunk
 
@@ -40,14 +40,15 @@ class CachedEncoder:
     lengths that the position alone decides. Needs one intra-op thread: its own threads share the sessions among them.
     """
 
-    def __init__(self, trunk: Trunk, n_threads: int | None = None, product_type: torch.dtype = torch.float32):
+    def __init__(self, trunk: Trunk, n_threads: int | None = None, product_type: torch.dtype | None = None):
         """n_threads: how many share a step; None takes two where the process has two cores.
 
-        product_type: of the numbers in the layers' matrix products; bfloat16 is faster on processors that multiply it.
+        product_type: of the numbers in matrix products; None takes natural_type() of row_blocks.py.
         """
+        product_type = product_type or natural_type()
         self.config = trunk.config
         self.embedding = trunk.embedding.weight.detach().clone().contiguous()
-        self.unembedding = RowBlocks(self.embedding.t().contiguous())
+        self.unembedding = RowBlocks(self.embedding.t().contiguous(), product_type)
         self.norm = trunk.norm.weight.detach().clone()
         tables = rotary_tables(self.config.max_positions, self.config.head_size, self.config.rope_base)
         self.turns = torch.complex(*tables)[:, None]

@@ -29,6 +29,14 @@ class NotDeterministicError(RuntimeError):
     """This machine's matrix library gives a row other bits at another place of the same block."""
 
 
+def natural_type() -> torch.dtype:
+    """What products are rounded to: bfloat16 where the processor multiplies it, which takes half the time, else float32.
+
+    Decided by the processor alone, never by a timing: a cache that is rebuilt after a restart must have the bits it had.
+    """
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else torch.float32  # type: ignore[no-untyped-call]
+
+
 class RowBlocks:
     """x @ weight in blocks of rows."""
 

@@ -4,9 +4,7 @@ Knows every field that cannot be recomputed; leaves caches out, which can. Below
 Next: models/transformer.py
 """
 
-import math
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -14,7 +12,8 @@ import numpy as np
 import torch
 
 from models.config import ModelConfig
-from models.hierarchy import Levels, no_levels, shapes
+from models.levels_row import empty_row
+from models.levels_row import pack as pack_levels
 from models.reader import ReaderState
 from models.tokenizer import CHAT, TEXT, sinks
 from models.window import to_bytes
@@ -92,7 +91,7 @@ class TextState(msgspec.Struct, array_like=True, frozen=True):
 def new_state(config: ModelConfig, is_chat: bool) -> TextState:
     sums = np.zeros(config.width + config.word_width + 2, np.float32)
     marks = sinks(CHAT if is_chat else TEXT, config.n_sinks)
-    return TextState(window=to_bytes(marks), levels=pack_levels(no_levels(config, 1)), sums=sums.tobytes())
+    return TextState(window=to_bytes(marks), levels=pack_levels(empty_row(config), config), sums=sums.tobytes())
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -162,38 +161,6 @@ def _anew(window: bytes, kept: dict[str, Any], config: ModelConfig) -> TextState
     """A session that another model read so far: where it is, with nothing in the window."""
     is_chat = np.frombuffer(window, np.uint16)[1] == CHAT
     return changed(new_state(config, bool(is_chat)), **kept)
-
-
-HALF = frozenset(("sentences", "context", "paragraphs", "topic", "topics"))
-"""Levels whose numbers are rounded to half precision before anything is made of them (hierarchy.py)."""
-
-
-def pack_levels(levels: Levels) -> bytes:
-    return b"".join(getattr(levels, name).numpy().astype(_type(name)).tobytes() for name in Levels.__dataclass_fields__)
-
-
-def unpack_levels(data: bytes, config: ModelConfig) -> Levels:
-    """The tensors, each in memory of its own: a product's bits may depend on alignment."""
-    tensors = []
-    for kind, count, at, shape in _layout(config):
-        tensor = torch.empty(shape)
-        tensor.numpy().reshape(-1)[:] = np.frombuffer(data, kind, count, at)
-        tensors.append(tensor)
-    return Levels(*tensors)
-
-
-@lru_cache(maxsize=8)
-def _layout(config: ModelConfig) -> tuple[tuple[type, int, int, tuple[int, ...]], ...]:
-    """Type, numbers, first byte and shape of each of the levels, as they lie in a row."""
-    at, layout = 0, []
-    for name, shape in shapes(config).items():
-        layout.append((_type(name), math.prod(shape), at, (1, *shape)))
-        at += math.prod(shape) * np.dtype(_type(name)).itemsize
-    return tuple(layout)
-
-
-def _type(name: str) -> type:
-    return np.float16 if name in HALF else np.float32
 
 
 def pack_memory(document: torch.Tensor, topic: torch.Tensor, paragraph: torch.Tensor) -> bytes:

@@ -23,10 +23,10 @@ from models.config import TextSettings, check
 from models.encoder import CachedEncoder, Run
 from models.kv_cache import BYTES_PER_ID, KVCache
 from models.labels import label_set, label_vectors
+from models.levels_step import LevelsStep
 from models.memory import keep_freed_memory
 from models.plan import Event, plan
 from models.readout import Job, Readout, passes
-from models.recorded import Recorded
 from models.session_state import TextState, new_state, unpack_memory
 from models.steps import Answer, ItemResult, StepResult, Work
 from models.tokenizer import CHAT
@@ -76,8 +76,8 @@ class StreamingHierarchicalTransformer:
         self.readout = Readout(self.encoder, self.hierarchy.pool)
         labels = label_set(settings.topics, config.labels)
         named = Labels(labels.names, label_vectors(labels, self.embed), labels.columns(config.labels))
-        recorded = Recorded(self.hierarchy, loaded.model.heads)
-        self.above = Above(config, self.hierarchy, loaded.model.heads, recorded, loaded.calibration, self.words, named)
+        step = LevelsStep(self.hierarchy, loaded.model.heads)
+        self.above = Above(config, self.hierarchy, loaded.model.heads, step, loaded.calibration, self.words, named)
         self.version += labels.suffix()
 
     @classmethod

@@ -15,12 +15,13 @@ import torch
 
 from models.config import ModelConfig, UpdateSettings
 from models.heads import Calibration, Heads, session_logits, shift_probability
-from models.hierarchy import Hierarchy, Levels, last_sentence, unit_flags
+from models.hierarchy import Hierarchy, Levels, unit_flags
 from models.labels import LabelScoring, scores, similarities, unit
+from models.levels_row import as_levels, as_row, pack, places, unpack
+from models.levels_step import LevelsStep, softmax
 from models.plan import Cut, Event, ItemEnd, Plan, SessionEnd, Tokens
 from models.reader import CONTEXT, SURROGATE, Break
-from models.recorded import Recorded
-from models.session_state import MAX_WEIGHTS, TextState, pack_levels, pack_memory, unpack_levels
+from models.session_state import MAX_WEIGHTS, TextState, pack_memory
 from models.steps import Answer, Boundary, Item, ItemResult, LevelState
 from models.window import pack_starts, to_bytes
 from models.words import WordTable
@@ -54,7 +55,7 @@ class Above:
     config: ModelConfig
     hierarchy: Hierarchy
     heads: Heads
-    recorded: Recorded
+    step: LevelsStep
     calibration: Calibration
     words: WordTable
     labels: Labels
@@ -80,9 +81,9 @@ class Walk:
     def __init__(self, above: Above, updates: UpdateSettings, state: TextState, is_chat: bool):
         self.above, self.updates, self.is_chat = above, updates, is_chat
         self.fields: dict[str, Any] = msgspec.structs.asdict(state)
-        self._open: Levels | None = None
-        self._asked: tuple[Levels, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] | None = None
-        self._levels: Levels | None = None  # unpacked when a sentence closes, not at every token
+        self._open: np.ndarray | None = None
+        self._asked: tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
+        self._row: np.ndarray | None = None  # unpacked when a sentence closes, not at every token
         self.sums = np.frombuffer(state.sums, np.float32).copy()
         self.weights = {
             level: np.frombuffer(getattr(state, f"{level}_weights"), np.float32) for level in ("token", "paragraph", "topic", "document")
@@ -94,15 +95,24 @@ class Walk:
         self.wants_state = False
 
     @property
-    def levels(self) -> Levels:
-        if self._levels is None:
-            self._levels = unpack_levels(self.fields["levels"], self.above.config)
-        return self._levels
+    def row(self) -> np.ndarray:
+        """The levels (levels_row.py)."""
+        if self._row is None:
+            self._row = unpack(self.fields["levels"], self.above.config)
+        return self._row
 
-    @levels.setter
-    def levels(self, levels: Levels) -> None:
-        self._levels, self._open = levels, None
-        self.fields["levels"] = pack_levels(levels)
+    @row.setter
+    def row(self, row: np.ndarray) -> None:
+        self._row, self._open = row, None
+        self.fields["levels"] = pack(row, self.above.config)
+
+    def _levels(self, row: np.ndarray | None = None) -> Levels:
+        """For what is asked of the levels now and then."""
+        return as_levels(self.row if row is None else row, self.above.config)
+
+    def _field(self, row: np.ndarray, name: str) -> np.ndarray:
+        found: np.ndarray = row[places(self.above.config)[name]]
+        return found
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -132,7 +142,7 @@ class Walk:
                         results.append(ItemResult(max(0, self.n_items - 1), -1))
                     results[-1] = self._result(results[-1])
                 case Cut():
-                    self.fields["memory"] = pack_memory(*self.above.hierarchy.remembered(self.levels))
+                    self.fields["memory"] = pack_memory(*self.above.hierarchy.remembered(self._levels()))
                     return
 
     def _result(self, result: ItemResult) -> ItemResult:
@@ -205,31 +215,19 @@ class Walk:
         self.findings.append(Answer("surprise", self.covered, until, True, value=nats / max(n, 1), output={"nats": nats, "tokens": n}))
         self.fields |= {"covered": until, "nats": 0.0, "n_surprised": 0}
 
-    def _sentence_vector(self) -> torch.Tensor:
-        width = self.above.config.width
-        hidden, words = self.sums[: width + 1], self.sums[width + 1 :]
-        means = [
-            torch.from_numpy(part[:-1] / np.maximum(part[-1], np.float32(floor)))[None] for part, floor in ((hidden, 1e-6), (words, 1))
-        ]
-        return self.above.hierarchy.pool.sentence(*means)
-
-    def _document_vector(self) -> torch.Tensor:
-        return self.above.hierarchy.document(self.levels)
-
-    def _advanced(self, speaker: int) -> tuple[Levels, float]:
+    def _advanced(self, speaker: int) -> tuple[np.ndarray, float]:
         """Levels after the open sentence, and the logit that it began a topic."""
         flags = unit_flags(
             speaker, self.last_speaker, self.begins_paragraph and not self.is_chat, self.is_chat, self.n_sentences == 0, self.n_tokens
         )
-        levels, logit = self.above.recorded.advance(self.levels, self._sentence_vector(), torch.tensor([flags]))
-        return levels, logit.item()
+        return self.above.step.advance(self.row, self.sums, flags)
 
     def _close_sentence(self, end: int, speaker: int = -1) -> None:
         """Pool the open sentence, whose items end before `end`; decide whether it began a topic."""
         if self.n_tokens == 0:
             return
         position, offset, before, after = self.sentence
-        levels, logit = self._advanced(speaker)
+        row, logit = self._advanced(speaker)
         c = self.above.calibration
         t, b, threshold = (
             (c.shift_temperature, c.shift_bias, c.chat_threshold)
@@ -240,15 +238,16 @@ class Walk:
         if p >= threshold and self.n_sentences > 0 and position > self.topic_start:
             self._boundary(2, position, offset, p, "model", before, after)
             self._close_topic(position)
-        hierarchy = self.above.hierarchy
-        sentence = last_sentence(levels, self.above.config)
+        hierarchy, reach = self.above.hierarchy, self.above.config.sentence_reach
+        sentence = self._field(row, "sentences").reshape(reach, -1)[-1, : self.above.config.sentence_width]
         self._level("sentence", position, max(end, position + 1), sentence, self.weights["token"])
         self.weights["topic"] = self.weights["topic"] * np.float32(1 - shift_probability(logit, 1.0, 0.0))
         self._remember("topic", np.ones(1, np.float32))
-        self._remember("document", (levels.document_weight - self.levels.document_weight).numpy()[0])
-        self._remember("paragraph", hierarchy.score(hierarchy.sentence_score, levels.context).numpy()[0])
-        self.levels = levels
-        self._count_classes(levels)
+        self._remember("document", self._field(row, "document_weight") - self._field(self.row, "document_weight"))
+        context = torch.from_numpy(self._field(row, "context"))
+        self._remember("paragraph", hierarchy.score(hierarchy.sentence_score, context).numpy())
+        self.row = row
+        self._count_classes(row)
         self.fields |= {"n_tokens": 0, "n_sentences": self.n_sentences + 1, "last_speaker": speaker, "begins_paragraph": False}
         self.sums = np.zeros_like(self.sums)
         self.weights["token"] = self.weights["token"][:0]
@@ -256,15 +255,16 @@ class Walk:
     def _close_paragraph(self, position: int) -> None:
         if self.updates.paragraph_level == "on_boundary" and self.n_sentences and not self.is_chat:
             hierarchy = self.above.hierarchy
-            self._level("paragraph", self.paragraph_start, position, hierarchy.open_paragraph(self.levels), self.weights["paragraph"])
-            self.levels = hierarchy.close_paragraph(self.levels, torch.ones(1, 1))
+            levels = self._levels()
+            self._level("paragraph", self.paragraph_start, position, hierarchy.open_paragraph(levels)[0].numpy(), self.weights["paragraph"])
+            self.row = as_row(hierarchy.close_paragraph(levels, torch.ones(1, 1)))
             self.weights["paragraph"] = self.weights["paragraph"][:0]
         self.fields |= {"paragraph_start": position, "begins_paragraph": self.updates.paragraph_level == "on_boundary"}
 
     def _close_topic(self, end: int) -> None:
         """The segment up to `end` gets its final label, from what was known before the next one began."""
         self.findings.append(self._label(end, True))
-        self._level("topic", self.topic_start, end, self.levels.topic, self.weights["topic"])
+        self._level("topic", self.topic_start, end, self._field(self.row, "topic"), self.weights["topic"])
         self.fields |= {"topic_start": end, "topic_logits": b"", "n_topic": 0}
         self.topic_closed = True
 
@@ -301,64 +301,57 @@ class Walk:
             self._document()
         self.topic_closed = False
 
-    def _open_levels(self) -> Levels:
+    def _open_row(self) -> np.ndarray:
         """Levels as if the open sentence ended here; made once however many ask."""
         if not self.n_tokens:
-            return self.levels
+            return self.row
         if self._open is None:
             self._open = self._advanced(-1)[0]
         return self._open
 
-    def _level(self, level: str, start: int, end: int, representation: torch.Tensor, weights: np.ndarray) -> None:
+    def _level(self, level: str, start: int, end: int, representation: np.ndarray, weights: np.ndarray) -> None:
         total = max(float(weights.sum()), 1e-9)
-        self.closed.append(
-            LevelState(level, start, max(end, start + 1), tuple(representation[0].tolist()), tuple((weights / total).tolist()))
-        )
+        self.closed.append(LevelState(level, start, max(end, start + 1), tuple(representation.tolist()), tuple((weights / total).tolist())))
 
     def _document(self) -> None:
-        levels, weights = self._open_levels(), self.weights["document"]
+        levels, weights = self._levels(self._open_row()), self.weights["document"]
         representation = tuple(self.above.hierarchy.document(levels)[0].tolist())
         self.findings.append(
             LevelState("document", 0, self.n_items, representation, tuple((weights / max(float(weights.sum()), 1e-9)).tolist()))
         )
 
-    def _count_classes(self, levels: Levels) -> None:
+    def _count_classes(self, row: np.ndarray) -> None:
         """Add what the closed sentence says of its topic: a segment's last words alone (thanks, goodbye) mislead."""
-        logits, _, meaning = self._topic_of(levels)
-        for name, more in (
-            ("topic_logits", logits), ("session_classes", torch.softmax(logits, dim=-1)), ("session_meaning", meaning)
-        ):  # fmt: skip
+        logits, _, meaning = self._topic_of(row)
+        for name, more in (("topic_logits", logits), ("session_classes", softmax(logits)), ("session_meaning", meaning)):
             before = self.fields[name]
-            self.fields[name] = (np.frombuffer(before, np.float32) + more.numpy() if before else more.numpy()).tobytes()
+            self.fields[name] = (np.frombuffer(before, np.float32) + more if before else more).tobytes()
         self.fields["n_topic"] += 1
 
-    def segment_logits(self, with_open: bool) -> torch.Tensor:
+    def segment_logits(self, with_open: bool) -> np.ndarray:
         """(classes,), half the last sentence's, half the mean over the segment's: as quick as the one, as steady as the other.
 
         An open sentence counts where it belongs to the segment.
         """
         has_open = with_open and self.n_tokens > 0
-        now = self._topic_logits(self._open_levels() if has_open else self.levels).numpy()
+        now = self._topic_of(self._open_row() if has_open else self.row)[0]
         total, n = np.frombuffer(self.topic_logits, np.float32), self.n_topic
         if has_open or not n:
             total, n = (total + now if n else now), n + 1
-        return torch.from_numpy((now + total / np.float32(n)) / np.float32(2))
+        half: np.ndarray = (now + total / np.float32(n)) / np.float32(2)
+        return half
 
     def document_logits(self) -> torch.Tensor:
         """(classes,), of everything closed so far."""
         classes = np.frombuffer(self.session_classes, np.float32) / np.float32(self.n_sentences)
-        levels = self.levels
-        document = self.above.heads.document_logits(self._document_vector(), levels.topic, levels.context)[0]
+        levels = self._levels()
+        document = self.above.heads.document_logits(self.above.hierarchy.document(levels), levels.topic, levels.context)[0]
         return session_logits(document, torch.from_numpy(classes))
 
-    def _topic_logits(self, levels: Levels) -> torch.Tensor:
-        """(classes,) of the topic that the last sentence of the levels belongs to."""
-        return self._topic_of(levels)[0]
-
-    def _topic_of(self, levels: Levels) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Recorded.topic of levels, made once however many ask."""
-        if self._asked is None or self._asked[0] is not levels:
-            self._asked = levels, self.above.recorded.topic(levels)
+    def _topic_of(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """LevelsStep.topic of levels, made once however many ask."""
+        if self._asked is None or self._asked[0] is not row:
+            self._asked = row, self.above.step.topic(row)
         return self._asked[1]
 
     def _label(self, end: int, is_final: bool, whole: bool = False) -> Answer:
@@ -372,16 +365,11 @@ class Walk:
             meaning, head = unit(np.frombuffer(self.session_meaning, np.float32)), self.document_logits().numpy()
             p = labels.probabilities(meaning, head, c.document_scoring)
         else:
-            levels = self._open_levels() if not is_final else self.levels
-            p = labels.probabilities(self._gist(levels), self.segment_logits(not is_final).numpy(), c.topic_scoring)
+            gist = self._topic_of(self._open_row() if not is_final else self.row)[1]
+            p = labels.probabilities(gist, self.segment_logits(not is_final), c.topic_scoring)
         best = max(range(len(p)), key=p.__getitem__)
         output["probabilities"] = {label: round(x, 6) for label, x in zip(labels.names, p)}
         return Answer("topic", start, end, is_final, labels.names[best], p[best], output=output)
-
-    def _gist(self, levels: Levels) -> np.ndarray:
-        """What the open topic's sentences mean together, float32 (W,), unit."""
-        meaning: np.ndarray = self._topic_of(levels)[1].numpy()
-        return meaning
 
     def _close_session(self, characters: int) -> None:
         """Every span ends with the last item, and the text so far with `characters`."""
@@ -392,7 +380,7 @@ class Walk:
         self._surprise(n)
         self._close_paragraph(n)
         self.findings.append(self._label(n, True))
-        self._level("topic", self.topic_start, n, self.levels.topic, self.weights["topic"])
+        self._level("topic", self.topic_start, n, self._field(self.row, "topic"), self.weights["topic"])
         self.findings.append(self._label(n, True, whole=True))
         self.findings += self.closed if self.wants_state else []
         self.closed = []

@@ -25,7 +25,7 @@ from models.tokenizer import split_words
 from models.training import label_scoring, visits
 from models.training.data import CHAT_SETS, plain_sources, records
 from models.transformer import StreamingHierarchicalTransformer
-from models.walk import Levels, Walk
+from models.walk import Walk
 
 PIECE = re.compile(r"\s*\S+\s*")
 STEP_ITEMS = {"chat": 4, "tokens": 200}
@@ -59,11 +59,11 @@ class Played:
 class ListeningWalk(Walk):
     """Keeps the raw logits of every unit it closes."""
 
-    def _advanced(self, speaker: int) -> tuple[Levels, float]:
-        levels, logit = super()._advanced(speaker)
-        near = similarities(self._gist(levels)[None], self.above.labels.vectors)[0]
-        self.trace.append((self.sentence[0], logit, self._topic_logits(levels).tolist(), near))
-        return levels, logit
+    def _advanced(self, speaker: int) -> tuple[np.ndarray, float]:
+        row, logit = super()._advanced(speaker)
+        logits, gist, _ = self._topic_of(row)
+        self.trace.append((self.sentence[0], logit, logits.tolist(), similarities(gist[None], self.above.labels.vectors)[0]))
+        return row, logit
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

@@ -30,7 +30,7 @@ def trunk():
 
 @pytest.fixture(scope="module")
 def encoder(trunk):
-    return CachedEncoder(trunk, n_threads=2)
+    return CachedEncoder(trunk, 2, torch.float32)
 
 
 def full(trunk, tokens, memory=None):
@@ -86,9 +86,9 @@ def test_products_of_bfloat16_keep_the_law_and_stay_near(trunk):
 
 def test_bits_do_not_depend_on_the_number_of_threads(trunk, encoder):
     windows = [ids(chance, 20 + n) for n, chance in enumerate((1, 1, 300, 7, 130, 64, 1, 1, 512, 2))]
-    one = CachedEncoder(trunk, n_threads=1).encode([Run(KVCache(CONFIG), window) for window in windows])
+    one = CachedEncoder(trunk, 1, torch.float32).encode([Run(KVCache(CONFIG), window) for window in windows])
     for n_threads in (2, 3):
-        some = CachedEncoder(trunk, n_threads).encode([Run(KVCache(CONFIG), window) for window in windows])
+        some = CachedEncoder(trunk, n_threads, torch.float32).encode([Run(KVCache(CONFIG), window) for window in windows])
         assert all(torch.equal(a, b) for a, b in zip(one, some, strict=True))
 
 

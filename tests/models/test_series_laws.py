@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import series_compile
+from models import machine_code
 from models.series import STATE, SeriesStateError, new_rows, pack_many, read_many, unpack_many
 
 STEP_US = 300_000_000
@@ -121,18 +121,17 @@ def test_no_bytes_are_a_new_series() -> None:
 
 
 def test_code_is_kept_under_a_name_of_its_sources_and_compiled_anew_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = series_compile._code_folder()
+    folder = machine_code._code_folder("series")
     assert folder is not None
     assert folder.name.startswith("series-")
     monkeypatch.setattr(Path, "read_bytes", lambda self: b"other sources")
-    other = series_compile._code_folder()
+    other = machine_code._code_folder("series")
     assert other is not None
     assert other.name != folder.name
     other.rmdir()
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    monkeypatch.setattr(series_compile, "_FOLDER", series_compile._code_folder())
-    assert series_compile._FOLDER is None
-    assert series_compile.compiled(abs_plus_one)(-2.0) == 3.0
+    assert machine_code._code_folder("series") is None
+    assert machine_code.compiler("series")(abs_plus_one)(-2.0) == 3.0
 
 
 def abs_plus_one(x):  # type: ignore[no-untyped-def]
