@@ -34,8 +34,6 @@ from streams.teaching import Teaching
 from streams.tracing import Sampler, Tracer
 from streams.versions import Versions
 
-MAX_POLL_RECORDS = 1000
-"""Records of one batch: a step must end well within a rebalance (streams/batching.py, BODY_GRACE_S)."""
 LEARNS = "logs"
 """The modality whose model learns from the stream."""
 AGENTS: dict[str, Any] = {"tokens": tokens, "chat": chat, "logs": logs, "metrics": metrics}
@@ -55,7 +53,6 @@ def build_app(
         config.data_dir / f"worker-{config.worker_index}",
         instance=f"{group}-worker-{config.worker_index}",
         partitions=config.partitions,
-        max_poll_records=MAX_POLL_RECORDS,
         watchdog_s=config.watchdog_s,
         ready_file=config.ready_file,
     )

@@ -5,28 +5,47 @@ Next: streams/lane.py
 """
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 from streams.batching import Batch, BatchConsumer
 
 T = TypeVar("T")
-MAX_STEP_RECORDS = 4000
+STEP_S = 0.15
+"""What a step should take at most: a record waits for the step before its own and for its own."""
+LEAST_RECORDS, FIRST_RECORDS, MOST_RECORDS = 64, 256, 16_000
+"""Of a step: however slow, to begin with, and however fast."""
 
 step_epoch: ContextVar[int | None] = ContextVar("step_epoch", default=None)
 """BatchConsumer.epoch when the step that runs here began; None outside of steps."""
 
 
+class StepSize:
+    """How many records a step may have: as many as took about STEP_S of late. Small steps answer soon, large ones cost less a record."""
+
+    def __init__(self) -> None:
+        self.records = FIRST_RECORDS
+
+    def note(self, n_records: int, took_s: float) -> None:
+        """Learn from a step. One that was not full says nothing of what a larger one would take."""
+        if 2 * n_records >= self.records or took_s > STEP_S:
+            change = min(2.0, max(0.5, STEP_S / max(took_s, 1e-6)))
+            self.records = min(MOST_RECORDS, max(LEAST_RECORDS, int(self.records * change)))
+
+
 class Gather:
     """Steps of batches; see `gather`."""
 
-    def __init__(self, stream: Any, idle_s: float | None, max_records: int):
+    def __init__(self, stream: Any, idle_s: float | None, max_records: int | None):
         self.queue: asyncio.Queue[Any] = stream.channel.queue
         self.consumer = cast(BatchConsumer, stream.app.consumer)
         self.waiting: deque[Batch] = deque()
-        self.max_records = max_records
+        self._max_records = max_records
+        self._size = StepSize()
+        self._began_s, self._at_work = 0.0, list[Batch]()
         self._idle_s = idle_s
         if idle_s is not None:
             asyncio.get_running_loop().call_later(idle_s, self._tick)
@@ -47,13 +66,24 @@ class Gather:
             events.append(self.queue.get_nowait())
         return [event.value for event in events if event is not None]
 
-    def begin_step(self) -> bool:
-        """Whether a step may begin now."""
+    @property
+    def max_records(self) -> int:
+        """Of the next step; a single batch may be larger."""
+        return self._size.records if self._max_records is None else self._max_records
+
+    def begin_step(self, step: Sequence[Batch]) -> bool:
+        """Whether this step may begin now."""
         step_epoch.set(self.consumer.epoch)
+        self._began_s, self._at_work = time.monotonic(), list(step)
         return self.consumer.begin_step(self)
 
     def end_step(self) -> None:
         self.consumer.end_step(self)
+        if self._at_work and self._max_records is None:
+            self._size.note(sum(map(len, self._at_work)), time.monotonic() - self._began_s)
+            for batch in self._at_work:  # two make a step, so that one is fetched while the other is at work
+                self.consumer.batch_records[batch.topic] = self._size.records // 2
+        self._at_work = []
 
     def __aiter__(self) -> "Gather":
         return self
@@ -65,14 +95,15 @@ class Gather:
             tick = not taken and not self.waiting
             self.waiting.extend(taken)
             step = _share(self.waiting, self.max_records, lambda batch: batch)
-            if (step or tick) and self.begin_step():
+            if (step or tick) and self.begin_step(step):
                 return step
 
 
-def gather(stream: Any, idle_s: float | None = None, max_records: int = MAX_STEP_RECORDS) -> Gather:
+def gather(stream: Any, idle_s: float | None = None, max_records: int | None = None) -> Gather:
     """Steps: wait for one batch, take all others that are already there, so that one model step serves all partitions.
 
-    idle_s: give [] about so often while nothing comes. max_records: of a step; a larger batch is a step of its own.
+    idle_s: give [] about so often while nothing comes. max_records: of a step, a larger batch is a step of its own; None: as many as
+    take about STEP_S.
     """
     return Gather(stream, idle_s, max_records)
 
@@ -110,7 +141,7 @@ async def decode_ahead(gathered: Gather, decode: Callable[[Batch], T]) -> AsyncG
                 raise problem or RuntimeError("the reader ended")
             only_tick, tick = tick and not waiting, False
             step = _share(waiting, gathered.max_records, lambda pair: pair[0])
-            if (step or only_tick) and gathered.begin_step():
+            if (step or only_tick) and gathered.begin_step([batch for batch, _ in step]):
                 yield step
                 gathered.end_step()
     finally:

@@ -34,8 +34,6 @@ from streams.tracing import Times, Tracer, to_otlp
 from streams.versions import DEFAULT_TENANT
 
 DAY_MS = 86_400_000
-TEXT_STEP_RECORDS = 256
-"""A step of the transformer takes no further batch once it has so many records: at some milliseconds each, more would make the first wait for the last."""
 SPANS_A_RECORD = 500
 """Of one OTLP request: thousands would outgrow a message."""
 FEW_VERSIONS = 4

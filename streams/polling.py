@@ -156,9 +156,9 @@ class BatchThread(AIOKafkaConsumerThread):
 
     def _collect(self, fetcher: Any) -> None:
         """Take over what was fetched, as much as makes one batch of each partition."""
-        most = self.app.conf.broker_max_poll_records or 4000
         for tp in list(fetcher._records):
             result, place = fetcher._records[tp], TP(*tp)
+            most = self.consumer.most_records(place)
             if not isinstance(result, FetchResult):
                 continue  # an error: raised by a poll that has nothing else to give
             held = self._collected.get(place)

@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.events import ChatEvent
 from streams.delivery import App, batch_agent, decode_ahead, gather
-from streams.lane import IDLE_TICK_S, TEXT_STEP_RECORDS, Lane
+from streams.lane import IDLE_TICK_S, Lane
 from streams.session import Contents, named
 
 
@@ -30,5 +30,5 @@ def register(app: App, topic: str, lane: Lane) -> None:
     @batch_agent(app, topic)
     async def chat(stream: Any) -> None:
         """All new records of all partitions -> one model step -> published, stored, acked."""
-        async for step in decode_ahead(gather(stream, idle_s=IDLE_TICK_S, max_records=TEXT_STEP_RECORDS), lane.decode):
+        async for step in decode_ahead(gather(stream, idle_s=IDLE_TICK_S), lane.decode):
             await lane.advance(step)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from streams import batching, polling
 from streams.batching import MAX_IN_FLIGHT, Batch, BatchConsumer
 from streams.delivery import App, decode_ahead, gather, make_app
+from streams.gathering import LEAST_RECORDS, STEP_S, StepSize
 from streams.running import SometimesFilter
 from streams.watchdog import StuckError, Watchdog
 
@@ -147,6 +148,35 @@ async def test_a_step_is_all_that_is_there_up_to_its_limit(harness: Harness) -> 
     assert [len(b) for b in await anext(steps)] == [99]  # one that is larger than a step is a step
 
 
+def test_a_step_grows_while_it_is_quick_and_shrinks_when_it_is_slow() -> None:
+    size = StepSize()
+    for _ in range(20):
+        size.note(size.records, size.records * 15e-6)  # 15 microseconds a record
+    assert 0.8 * STEP_S < size.records * 15e-6 < 1.2 * STEP_S
+    size.note(3, 0.004)  # too few to tell
+    kept = size.records
+    assert kept == size.records
+    for _ in range(20):
+        size.note(size.records, size.records * 7e-4)
+    assert 0.8 * STEP_S < size.records * 7e-4 < 1.2 * STEP_S
+    for _ in range(20):
+        size.note(size.records, 60.0)
+    assert size.records == LEAST_RECORDS
+
+
+async def test_batches_are_half_of_what_a_step_can_take_and_changelogs_come_whole(harness: Harness) -> None:
+    consumer, changelog = harness.consumer, TP("app-table-changelog", 0)
+    consumer._is_changelog_tp = lambda tp: tp == changelog  # type: ignore[method-assign]
+    assert consumer.most_records(TOKENS[0]) == batching.FIRST_BATCH
+    assert consumer.most_records(changelog) == 4000
+    steps = gather(harness.stream())
+    for n in range(12):  # each step is full, and quick
+        harness.deliver(TOKENS[0], 10_000 * n, 10_000)
+        await anext(steps)
+    assert consumer.most_records(TOKENS[0]) == 4000
+    assert consumer.most_records(TP("another", 0)) == batching.FIRST_BATCH
+
+
 async def test_stale_batches_are_not_handed_out(harness: Harness) -> None:
     harness.deliver(TOKENS[0], 0)
     harness.consumer.forget([TOKENS[0]])
@@ -250,8 +280,7 @@ class Polled:
         self.fetcher = SimpleNamespace(_records={}, _notify=lambda future: None, _wait_consume_future=None)
         self.has_room = True
         self.thread = polling.BatchThread.__new__(polling.BatchThread)
-        self.thread.app = SimpleNamespace(conf=SimpleNamespace(broker_max_poll_records=most))
-        self.thread.consumer = SimpleNamespace(has_room=lambda tp: self.has_room)
+        self.thread.consumer = SimpleNamespace(has_room=lambda tp: self.has_room, most_records=lambda tp: most)
         self.thread._collected, self.thread._on_the_way, self.thread._taken = {}, set(), asyncio.Event()
         self.first = first
 
