@@ -106,6 +106,7 @@ async def live(request: Request, caller: Viewer, session: Annotated[str, Query(m
     broadcast = request.app.state.parts.broadcast
     if not broadcast.has_room():
         raise HTTPException(503, "too many live views are open; close one", {"Retry-After": "10"})
+    await request.app.state.parts.feed.look()
 
     async def events() -> AsyncIterator[bytes]:
         async for message in broadcast.watch(session):
@@ -119,6 +120,7 @@ async def live(request: Request, caller: Viewer, session: Annotated[str, Query(m
 async def now(request: Request, caller: Viewer) -> dict[str, Any]:
     """What the live view shows at this moment: numbers, charts of the last minutes, every live session."""
     parts = request.app.state.parts
+    await parts.feed.look()
     at = time.time()
     told: dict[str, Any] = parts.broadcast.field(at)
     return {**told, "history": parts.board.history(at), "feed": {"connected": parts.feed.connected, "problem": parts.feed.problem}}

@@ -25,6 +25,7 @@ from schemas.errors import StrataError
 from schemas.registry import Registry
 from sinks.console import api, evaluation, pages
 from sinks.console.alert_feed import AlertFeed
+from sinks.console.attention import Attention
 from sinks.console.board import Board
 from sinks.console.broadcast import Broadcast
 from sinks.console.config import ConsoleConfig, check, clickhouse_at
@@ -64,11 +65,13 @@ def build_app(config: ConsoleConfig, with_kafka: bool = True) -> FastAPI:
     check(config)
     codec = Codec(Registry(config.schema_registry_url) if config.schema_registry_url else None)
     board = Board(config.latency.max_per_token_ms, config.console_stage)
+    broadcast = Broadcast(board, config.console_events_per_s, config.console_streams)
+    attention = Attention(lambda: bool(broadcast.viewers))
     parts = Parts(
         config,
         board,
-        Broadcast(board, config.console_events_per_s, config.console_streams),
-        Feed(config.kafka_bootstrap, config.topic_prefix, codec, board),
+        broadcast,
+        Feed(config.kafka_bootstrap, config.topic_prefix, codec, board, attention),
         Tables(clickhouse_at(config)),
         Producer(config.kafka_bootstrap, config.topic_prefix),
         AlertFeed(config.kafka_bootstrap, config.topic_prefix),
@@ -79,7 +82,7 @@ def build_app(config: ConsoleConfig, with_kafka: bool = True) -> FastAPI:
     async def life(app: FastAPI) -> AsyncIterator[None]:
         running = [parts.broadcast.run()]
         if with_kafka:
-            running += [parts.feed.run(), parts.alerts.run(), LagWatch(config.kafka_bootstrap, config.topic_prefix, board).run()]
+            running += [parts.feed.run(), parts.alerts.run(), LagWatch(config.kafka_bootstrap, config.topic_prefix, board, attention).run()]
         tasks = [asyncio.create_task(one) for one in running]
         for task in tasks:
             task.add_done_callback(_ended)

@@ -1,11 +1,12 @@
-"""Output topics -> board: read from their ends on, without a group, and never far behind.
+"""Output topics -> board: read from their ends on while anybody looks, without a group, and never far behind.
 
-Knows Kafka and when to jump ahead; leaves what a record means to board.py. The console commits nothing: what it missed while it was away
-is in the tables.
+Knows Kafka and when to jump ahead; leaves what a record means to board.py, who looks to attention.py. The console commits nothing: what
+it missed while it was away is in the tables.
 Next: sinks/console/board.py
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from aiokafka.errors import KafkaError
 from schemas.codec import Codec
 from schemas.errors import StrataError
 from schemas.topics import INPUTS, OUTPUTS, SINK_GROUP, TRACES, app_id
+from sinks.console.attention import Attention
 from sinks.console.board import Board
 
 log = logging.getLogger(__name__)
@@ -27,22 +29,40 @@ BATCH = 400
 TOO_FAR_BEHIND = 20_000
 """Records waiting; then the console jumps to the end and counts what it left out."""
 LAG_EVERY_S, RETRY_S = 2.0, 2.0
+LOOK_BACK_S = 300.0
+"""Read again when somebody looks after nobody did: what came in the last minutes, as far as TOO_FAR_BEHIND lets it."""
+CATCH_UP_S = 2.0
+"""How long who looks waits for that."""
 
 
 class Feed:
     """Reads until it is cancelled; a broker that is away is waited for."""
 
-    def __init__(self, bootstrap: str, prefix: str, codec: Codec, board: Board):
-        self._bootstrap, self._prefix, self._codec, self._board = bootstrap, prefix, codec, board
+    def __init__(self, bootstrap: str, prefix: str, codec: Codec, board: Board, attention: Attention):
+        self._bootstrap, self._prefix, self._codec, self._board, self._attention = bootstrap, prefix, codec, board, attention
         self._topics = {prefix + topic: record for topic, record in READ.items()}
+        self._slept_s: float | None = None
+        """Wall clock when reading stopped because nobody looked."""
+        self._current = asyncio.Event()
+        """Set while what was read is all there is."""
         self.connected = False
         self.problem = "connecting to Kafka"
         """Why nothing is read, for the page."""
+
+    async def look(self) -> None:
+        """Somebody looks: read on, and wait a moment for what came while nobody did."""
+        self._attention.look()
+        if self.connected and not self._current.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._current.wait(), CATCH_UP_S)
 
     async def run(self) -> None:
         while True:
             try:
                 await self._read()
+                self._slept_s = time.time()
+                await self._attention.awake()
+                continue
             except (KafkaError, OSError, TimeoutError) as problem:
                 self.problem = f"no Kafka answers at {self._bootstrap} ({type(problem).__name__}); `strata status` tells what runs"
                 log.warning("%s; again in %g s", self.problem, RETRY_S)
@@ -50,6 +70,7 @@ class Feed:
             await asyncio.sleep(RETRY_S)
 
     async def _read(self) -> None:
+        """Until nobody looks."""
         consumer = AIOKafkaConsumer(
             *self._topics,
             bootstrap_servers=self._bootstrap,
@@ -62,27 +83,46 @@ class Feed:
         )
         try:
             await asyncio.wait_for(consumer.start(), 15)
+            if self._slept_s is not None:
+                await self._go_back(consumer, max(self._slept_s, time.time() - LOOK_BACK_S))
+            else:
+                await consumer.seek_to_end()
             self.connected, self.problem = True, ""
             log.info("reading %s", ", ".join(self._topics))
             looked = 0.0
-            while True:
+            while self._attention.is_awake():
                 polled = await consumer.getmany(timeout_ms=200, max_records=BATCH)
                 now_s = time.time()
                 for topic, record_name in self._topics.items():
                     for place, records in polled.items():
                         if place.topic == topic:
-                            self._apply(record_name, records, now_s)
+                            self._apply(record_name, records)
+                if sum(map(len, polled.values())) < BATCH:
+                    self._current.set()
                 if now_s - looked > 1.0:
                     looked = now_s
                     await self._keep_up(consumer)
                 await asyncio.sleep(0)
         finally:
+            self._current.clear()
             await asyncio.wait_for(consumer.stop(), 5)
 
-    def _apply(self, record_name: str, records: list, now_s: float) -> None:
+    async def _go_back(self, consumer: AIOKafkaConsumer, since_s: float) -> None:
+        """Begin where reading stopped, or LOOK_BACK_S ago; as near to the end as TOO_FAR_BEHIND asks."""
+        places = list(consumer.assignment())
+        ends = await consumer.end_offsets(places)
+        found = await consumer.offsets_for_times(dict.fromkeys(places, int(since_s * 1000)))
+        begins = {place: found[place].offset if found[place] is not None else ends[place] for place in places}
+        missed = sum(ends[place] - begins[place] for place in places)
+        share = min(1.0, TOO_FAR_BEHIND / max(missed, 1))
+        for place in places:
+            consumer.seek(place, ends[place] - int((ends[place] - begins[place]) * share))
+        self._board.skipped += missed - int(missed * share)
+
+    def _apply(self, record_name: str, records: list) -> None:
         for record in records:
             try:
-                self._board.apply(self._codec.decode(record_name, record.value), now_s)
+                self._board.apply(self._codec.decode(record_name, record.value), record.timestamp / 1000)
             except StrataError as problem:  # the writer makes a dead letter of it; the page goes on
                 log.warning("%s %d/%d: %s", record.topic, record.partition, record.offset, problem)
 
@@ -101,10 +141,10 @@ class Feed:
 
 
 class LagWatch:
-    """How far worker and writer are behind, asked again and again."""
+    """How far worker and writer are behind, asked again and again while anybody looks."""
 
-    def __init__(self, bootstrap: str, prefix: str, board: Board):
-        self._bootstrap, self._board = bootstrap, board
+    def __init__(self, bootstrap: str, prefix: str, board: Board, attention: Attention):
+        self._bootstrap, self._board, self._attention = bootstrap, board, attention
         stored = [prefix + t.name for t in (*OUTPUTS, TRACES)] + [prefix + "labels"]
         self._groups = {"worker": (app_id(prefix), [prefix + t.name for t in INPUTS]), "writer": (prefix + SINK_GROUP, stored)}
 
@@ -127,6 +167,7 @@ class LagWatch:
             places = {n: [TopicPartition(n, p["partition"]) for p in d["partitions"]] for n, d in described.items() if not d["error_code"]}
             every = [place for some in places.values() for place in some]
             while every:
+                await self._attention.awake()
                 begin, end = await consumer.beginning_offsets(every), await consumer.end_offsets(every)
                 for name, (group, topics) in self._groups.items():
                     committed = await _committed(admin, group)

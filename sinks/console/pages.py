@@ -76,6 +76,7 @@ def problem(request: Request, status: int, detail: str) -> Response:
 async def live(request: Request, caller: Viewer) -> Response:
     """Sessions as they stream."""
     parts = request.app.state.parts
+    await parts.feed.look()
     at, board = time.time(), parts.board
     shown = [layers.snapshot(board.sessions[k]) for k in board.arrange(at)]
     begin = {
@@ -130,6 +131,7 @@ async def one_session(request: Request, caller: Viewer, session_id: str) -> Resp
         sessions.load(tables, session_id), tables.ask(sessions.LABELS, id=session_id), tables.ask(sessions.TRACED, id=session_id)
     )
     if not views:
+        await request.app.state.parts.feed.look()
         live_now = request.app.state.parts.board.snapshot_of(session_id)
         if not live_now:
             return page(request, "problem.html", 404, title="No such session", status_code=404, here="sessions",

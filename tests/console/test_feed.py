@@ -1,0 +1,102 @@
+"""The feed reads while anybody looks, and who comes after a pause sees what came meanwhile."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from schemas.codec import Codec, encoder
+from sinks.console import feed as feeds
+from sinks.console.attention import Attention
+from sinks.console.board import Board
+from sinks.console.feed import READ, Feed
+from tests.console.events import item
+
+pytestmark = pytest.mark.broker
+AWAKE_S = 0.5
+
+
+class Reading:
+    """A feed at work, and a producer of what it reads."""
+
+    def __init__(self, feed: Feed, board: Board, producer: AIOKafkaProducer, topic: str):
+        self.feed, self.board, self._producer, self._topic = feed, board, producer, topic
+        self.watched = False
+
+    async def send(self, session: str, count: int = 1) -> None:
+        for n in range(count):
+            await self._producer.send(self._topic, encoder("input_stream")(item(n, session=session)), key=session.encode())
+        await self._producer.flush()
+
+
+@pytest.fixture
+async def reading(broker: str, topic_prefix: str) -> AsyncIterator[Reading]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic_prefix + name, 2, 1) for name in READ])
+    await admin.close()
+    producer = AIOKafkaProducer(bootstrap_servers=broker)
+    await producer.start()
+    board = Board()
+    feed = Feed(broker, topic_prefix, Codec(), board, Attention(lambda: one.watched, AWAKE_S))
+    one = Reading(feed, board, producer, topic_prefix + "input-stream")
+    task = asyncio.create_task(feed.run())
+    try:
+        yield one
+    finally:
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+        await producer.stop()
+
+
+async def until(fact: Callable[[], Any], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < end, "it never came"
+        await asyncio.sleep(0.02)
+
+
+async def test_what_came_while_nobody_looked_is_there_when_somebody_does(reading: Reading) -> None:
+    await until(lambda: reading.feed.connected)
+    await reading.send("early")
+    await until(lambda: reading.board.snapshot_of("early"))
+    await until(lambda: reading.feed._slept_s is not None)
+    await reading.send("meanwhile", 3)
+    await asyncio.sleep(0.5)
+    assert not reading.board.snapshot_of("meanwhile"), "it reads though nobody looks"
+    began = time.monotonic()
+    await reading.feed.look()
+    assert time.monotonic() - began < feeds.CATCH_UP_S
+    (shown,) = reading.board.snapshot_of("meanwhile")
+    assert shown["items"] == 3
+    assert reading.board.items == 4, "nothing is read twice"
+
+
+async def test_an_open_view_keeps_it_awake(reading: Reading) -> None:
+    await until(lambda: reading.feed.connected)
+    reading.watched = True
+    await asyncio.sleep(3 * AWAKE_S)
+    await reading.send("seen")
+    await until(lambda: reading.board.snapshot_of("seen"), 2.0)
+
+
+async def test_a_long_pause_is_not_read_whole(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "TOO_FAR_BEHIND", 20)
+    await until(lambda: reading.feed._slept_s is not None)
+    for n in range(10):
+        await reading.send(f"session-{n}", 10)
+    await reading.feed.look()
+    assert 15 <= reading.board.items <= 20
+    assert reading.board.items + reading.board.skipped == 100
+
+
+async def test_who_looks_does_not_wait_for_a_kafka_that_is_away() -> None:
+    board = Board()
+    feed = Feed("127.0.0.1:1", "", Codec(), board, Attention(lambda: False))
+    began = time.monotonic()
+    await feed.look()
+    assert time.monotonic() - began < 0.5
