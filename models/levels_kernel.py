@@ -237,8 +237,40 @@ def push(ring, member):
 
 
 @compiled
+def open_paragraph(levels, at, shape, blocks, distances):
+    """Hierarchy.open_paragraph: what is pooled of its sentences, and that as its level's transformer sees it. (S,) each"""
+    S = shape[0]
+    norms, query, key_value, output, up, down = blocks
+    paragraphs = levels[at[PARAGRAPHS] : at[PARAGRAPHS] + shape[3] * S].reshape(shape[3], S)
+    total = pooled(levels[at[PARAGRAPH_SUM] : at[PARAGRAPH_SUM] + S], levels[at[PARAGRAPH_WEIGHT]])
+    paragraph = np.empty(S, np.float32)
+    block(
+        total, paragraphs, levels[at[N_PARAGRAPHS]], norms[1], query[1], key_value[1], output[1], distances[1], up[1], down[1], paragraph
+    )  # fmt: skip
+    return total, paragraph
+
+
+@compiled
+def close_paragraph(levels, at, shape, blocks, distances, scores):
+    """Hierarchy.close_paragraph, `levels` changed in place; returns the paragraph, (S,)."""
+    S = shape[0]
+    total, paragraph = open_paragraph(levels, at, shape, blocks, distances)
+    if levels[at[PARAGRAPH_WEIGHT]] > 0:
+        weight = score(paragraph, scores[0][1], scores[1][1])
+        levels[at[TOPIC_SUM] : at[TOPIC_SUM] + S] += weight * paragraph
+        levels[at[TOPIC_WEIGHT]] += weight
+        member = np.empty(S, np.float32)
+        half(total, member)
+        push(levels[at[PARAGRAPHS] : at[PARAGRAPHS] + shape[3] * S].reshape(shape[3], S), member)
+        levels[at[N_PARAGRAPHS]] += np.float32(1)
+        levels[at[PARAGRAPH_SUM] : at[PARAGRAPH_SUM] + S] = np.float32(0)
+        levels[at[PARAGRAPH_WEIGHT]] = np.float32(0)
+    return paragraph
+
+
+@compiled
 def advance(levels, at, shape, similar_to, fade, sentence, flags, flag_weights, blocks, distances, scores, shift, meaning):
-    """Hierarchy.advance, `levels` changed in place; returns the logit that the sentence starts a new topic.
+    """Hierarchy.advance, `levels` changed in place; returns the logit that the sentence starts a new topic, and its weight in its paragraph.
 
     levels: (at[-1],), the fields one behind the other from at[n] on; shape: S, S + flags, and the members of the three rings.
     flags: (F,); flag_weights: (F, S); blocks: arrays of the three levels' transformers, stacked; distances: of each its own;
@@ -250,7 +282,6 @@ def advance(levels, at, shape, similar_to, fade, sentence, flags, flag_weights, 
     half(np.concatenate((sentence, flags)), unit)
     sentence = unit[:S]
     ring = levels[at[SENTENCES] : at[SENTENCES] + shape[2] * width].reshape(shape[2], width)
-    paragraphs = levels[at[PARAGRAPHS] : at[PARAGRAPHS] + shape[3] * S].reshape(shape[3], S)
     topics = levels[at[TOPICS] : at[TOPICS] + shape[4] * S].reshape(shape[4], S)
     n_sentences, gist_weight = levels[at[N_SENTENCES]], levels[at[GIST_WEIGHT]]
     topic, gist_sum = levels[at[TOPIC] : at[TOPIC] + S], levels[at[GIST_SUM] : at[GIST_SUM] + S]
@@ -310,15 +341,11 @@ def advance(levels, at, shape, similar_to, fade, sentence, flags, flag_weights, 
     levels[at[TOPIC_WEIGHT]] *= stays
     levels[at[GIST_WEIGHT]] = stays * gist_weight + np.float32(1)
     # 4. the topic as its level sees it, from its closed paragraphs and the open one
-    paragraph = np.empty(S, np.float32)
-    block(
-        pooled(paragraph_sum, levels[at[PARAGRAPH_WEIGHT]]), paragraphs, levels[at[N_PARAGRAPHS]],
-        norms[1], query[1], key_value[1], output[1], distances[1], up[1], down[1], paragraph,
-    )  # fmt: skip
+    _, paragraph = open_paragraph(levels, at, shape, blocks, distances)
     weight = score(paragraph, scores[0][1], scores[1][1]) if levels[at[PARAGRAPH_WEIGHT]] > 0 else np.float32(0)
     total = pooled(topic_sum + weight * paragraph, levels[at[TOPIC_WEIGHT]] + weight)
     block(
         total, topics, levels[at[N_TOPICS]], norms[2], query[2], key_value[2], output[2], distances[2], up[2], down[2], seen
     )  # fmt: skip
     half(seen, topic)
-    return logit
+    return logit, own

@@ -16,7 +16,7 @@ from models.levels_row import NAMES, places
 
 
 class LevelsStep:
-    """Hierarchy.advance and what is said of a topic, for one session's row (levels_row.py) at a time."""
+    """Hierarchy.advance, close_paragraph and what is said of a topic, for one session's row (levels_row.py) at a time."""
 
     def __init__(self, hierarchy: Hierarchy, heads: Heads):
         """Compiles at the first call on a machine, some seconds; the code is kept (machine_code.py)."""
@@ -36,18 +36,24 @@ class LevelsStep:
         self._meaning = _columns(pool.meaning)
         self._sentence = c.width + 1, c.word_width, _columns(pool.project), _numbers(pool.project.bias), _numbers(pool.norm.weight)
 
-    def advance(self, row: np.ndarray, sums: np.ndarray, flags: Sequence[float]) -> tuple[np.ndarray, float]:
-        """The row after a sentence, and the logit that it starts a new topic.
+    def advance(self, row: np.ndarray, sums: np.ndarray, flags: Sequence[float]) -> tuple[np.ndarray, float, float]:
+        """The row after a sentence, the logit that it starts a new topic, and how much it weighs in its paragraph.
 
         sums: float32 (C + W + 2,), of the sentence's weighted hidden states and their weight, of its word vectors and how many;
         flags: N_FLAGS numbers of hierarchy.unit_flags.
         """
         after = row.copy()
-        logit = kernel.advance(
+        logit, weight = kernel.advance(
             after, self._at, self._shape, SIMILAR_TO, np.float32(FADE), kernel.sentence_of(sums, *self._sentence), np.array(flags, np.float32),
             self._flags, self._blocks, self._distances, self._scores, self._shift, self._meaning,
         )  # fmt: skip
-        return after, float(logit)
+        return after, float(logit), float(weight)
+
+    def close_paragraph(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The row after the end of the open paragraph, and that paragraph, float32 (S,)."""
+        after = row.copy()
+        paragraph: np.ndarray = kernel.close_paragraph(after, self._at, self._shape, self._blocks, self._distances, self._scores)
+        return after, paragraph
 
     def topic(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of the topic being read: logits (classes,), and what its sentences and the last of them mean, (W,) each, of length 1."""

@@ -17,7 +17,7 @@ from models.config import ModelConfig, UpdateSettings
 from models.heads import Calibration, Heads, session_logits, shift_probability
 from models.hierarchy import Hierarchy, Levels, unit_flags
 from models.labels import LabelScoring, scores, similarities, unit
-from models.levels_row import as_levels, as_row, pack, places, unpack
+from models.levels_row import as_levels, pack, places, unpack
 from models.levels_step import LevelsStep, softmax
 from models.plan import Cut, Event, ItemEnd, Plan, SessionEnd, Tokens
 from models.reader import CONTEXT, SURROGATE, Break
@@ -90,7 +90,8 @@ class Walk:
         }
         self.last_hidden = np.frombuffer(state.hidden, np.float16) if state.hidden else None
         self.findings: list[Finding] = []
-        self.closed: list[LevelState] = []
+        self.closed: list[tuple[str, int, int, np.ndarray, np.ndarray]] = []
+        """Level, start, end, representation and weights of what closed, for an item that wants to see them."""
         self.topic_closed = False
         self.wants_state = False
 
@@ -215,8 +216,8 @@ class Walk:
         self.findings.append(Answer("surprise", self.covered, until, True, value=nats / max(n, 1), output={"nats": nats, "tokens": n}))
         self.fields |= {"covered": until, "nats": 0.0, "n_surprised": 0}
 
-    def _advanced(self, speaker: int) -> tuple[np.ndarray, float]:
-        """Levels after the open sentence, and the logit that it began a topic."""
+    def _advanced(self, speaker: int) -> tuple[np.ndarray, float, float]:
+        """Levels after the open sentence, the logit that it began a topic, and its weight in its paragraph."""
         flags = unit_flags(
             speaker, self.last_speaker, self.begins_paragraph and not self.is_chat, self.is_chat, self.n_sentences == 0, self.n_tokens
         )
@@ -227,7 +228,7 @@ class Walk:
         if self.n_tokens == 0:
             return
         position, offset, before, after = self.sentence
-        row, logit = self._advanced(speaker)
+        row, logit, weight = self._advanced(speaker)
         c = self.above.calibration
         t, b, threshold = (
             (c.shift_temperature, c.shift_bias, c.chat_threshold)
@@ -238,14 +239,13 @@ class Walk:
         if p >= threshold and self.n_sentences > 0 and position > self.topic_start:
             self._boundary(2, position, offset, p, "model", before, after)
             self._close_topic(position)
-        hierarchy, reach = self.above.hierarchy, self.above.config.sentence_reach
+        reach = self.above.config.sentence_reach
         sentence = self._field(row, "sentences").reshape(reach, -1)[-1, : self.above.config.sentence_width]
         self._level("sentence", position, max(end, position + 1), sentence, self.weights["token"])
         self.weights["topic"] = self.weights["topic"] * np.float32(1 - shift_probability(logit, 1.0, 0.0))
         self._remember("topic", np.ones(1, np.float32))
         self._remember("document", self._field(row, "document_weight") - self._field(self.row, "document_weight"))
-        context = torch.from_numpy(self._field(row, "context"))
-        self._remember("paragraph", hierarchy.score(hierarchy.sentence_score, context).numpy())
+        self._remember("paragraph", np.array([weight], np.float32))
         self.row = row
         self._count_classes(row)
         self.fields |= {"n_tokens": 0, "n_sentences": self.n_sentences + 1, "last_speaker": speaker, "begins_paragraph": False}
@@ -254,10 +254,9 @@ class Walk:
 
     def _close_paragraph(self, position: int) -> None:
         if self.updates.paragraph_level == "on_boundary" and self.n_sentences and not self.is_chat:
-            hierarchy = self.above.hierarchy
-            levels = self._levels()
-            self._level("paragraph", self.paragraph_start, position, hierarchy.open_paragraph(levels)[0].numpy(), self.weights["paragraph"])
-            self.row = as_row(hierarchy.close_paragraph(levels, torch.ones(1, 1)))
+            row, paragraph = self.above.step.close_paragraph(self.row)
+            self._level("paragraph", self.paragraph_start, position, paragraph, self.weights["paragraph"])
+            self.row = row
             self.weights["paragraph"] = self.weights["paragraph"][:0]
         self.fields |= {"paragraph_start": position, "begins_paragraph": self.updates.paragraph_level == "on_boundary"}
 
@@ -294,7 +293,7 @@ class Walk:
     def _tell(self, item: Item) -> None:
         """What is due after an item, beside what it decided."""
         closed, self.closed = self.closed, []
-        self.findings += closed if item.wants_state else []
+        self.findings += map(_seen, closed) if item.wants_state else ()
         if item.wants_label and item.position >= self.topic_start:
             self.findings.append(self._label(item.position + 1, False))
         if item.wants_document or (self.topic_closed and self.updates.document_level == "on_boundary"):
@@ -310,15 +309,11 @@ class Walk:
         return self._open
 
     def _level(self, level: str, start: int, end: int, representation: np.ndarray, weights: np.ndarray) -> None:
-        total = max(float(weights.sum()), 1e-9)
-        self.closed.append(LevelState(level, start, max(end, start + 1), tuple(representation.tolist()), tuple((weights / total).tolist())))
+        self.closed.append((level, start, max(end, start + 1), representation, weights))
 
     def _document(self) -> None:
-        levels, weights = self._levels(self._open_row()), self.weights["document"]
-        representation = tuple(self.above.hierarchy.document(levels)[0].tolist())
-        self.findings.append(
-            LevelState("document", 0, self.n_items, representation, tuple((weights / max(float(weights.sum()), 1e-9)).tolist()))
-        )
+        document = self.above.hierarchy.document(self._levels(self._open_row()))[0].numpy()
+        self.findings.append(_seen(("document", 0, self.n_items, document, self.weights["document"])))
 
     def _count_classes(self, row: np.ndarray) -> None:
         """Add what the closed sentence says of its topic: a segment's last words alone (thanks, goodbye) mislead."""
@@ -382,7 +377,7 @@ class Walk:
         self.findings.append(self._label(n, True))
         self._level("topic", self.topic_start, n, self._field(self.row, "topic"), self.weights["topic"])
         self.findings.append(self._label(n, True, whole=True))
-        self.findings += self.closed if self.wants_state else []
+        self.findings += map(_seen, self.closed) if self.wants_state else ()
         self.closed = []
         self._document()
         self.fields |= {
@@ -403,3 +398,10 @@ class Walk:
             output = {"nats": self.nats, "tokens": self.n_surprised}
             answers.append(Answer("surprise", self.covered, self.n_items, False, value=self.nats / self.n_surprised, output=output))
         return tuple(answers)
+
+
+def _seen(closed: tuple[str, int, int, np.ndarray, np.ndarray]) -> LevelState:
+    """A level as it is reported, its weights as shares."""
+    level, start, end, representation, weights = closed
+    shares = weights / max(float(weights.sum()), 1e-9)
+    return LevelState(level, start, end, tuple(representation.tolist()), tuple(shares.tolist()))

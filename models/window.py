@@ -8,6 +8,8 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from models.config import BufferSettings
 
 
@@ -91,7 +93,8 @@ def pack_starts(starts: Sequence[int]) -> bytes:
 
 
 def unpack_starts(data: bytes) -> list[int]:
-    return [8 * n + bit for n, byte in enumerate(data) for bit in range(8) if byte >> bit & 1]
+    found: list[int] = np.flatnonzero(np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")).tolist()
+    return found
 
 
 def to_bytes(ids: Sequence[int]) -> bytes:

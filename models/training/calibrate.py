@@ -59,11 +59,11 @@ class Played:
 class ListeningWalk(Walk):
     """Keeps the raw logits of every unit it closes."""
 
-    def _advanced(self, speaker: int) -> tuple[np.ndarray, float]:
-        row, logit = super()._advanced(speaker)
+    def _advanced(self, speaker: int) -> tuple[np.ndarray, float, float]:
+        row, logit, weight = super()._advanced(speaker)
         logits, gist, _ = self._topic_of(row)
         self.trace.append((self.sentence[0], logit, logits.tolist(), similarities(gist[None], self.above.labels.vectors)[0]))
-        return row, logit
+        return row, logit, weight
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

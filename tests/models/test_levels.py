@@ -34,8 +34,9 @@ def test_a_compiled_walk_follows_the_levels_through_shifts_and_paragraphs(model)
         sentence = hierarchy.pool.sentence(torch.from_numpy(hidden)[None], torch.from_numpy(words)[None])
         before = as_levels(row, c)
         plain, wanted = hierarchy.advance(before, sentence, torch.tensor([flags]))  # from the same levels: roundings do not add up
-        row, logit = step.advance(row, sums, flags)
+        row, logit, weight = step.advance(row, sums, flags)
         assert logit == pytest.approx(wanted.item(), abs=2e-3)
+        assert weight == pytest.approx(hierarchy.score(hierarchy.sentence_score, plain.context).item(), rel=2e-3)
         for name, place in places(c).items():
             theirs = getattr(plain, name).numpy().ravel()
             assert row[place] == pytest.approx(theirs, abs=4e-3, rel=2e-3), (n, name)
@@ -45,7 +46,9 @@ def test_a_compiled_walk_follows_the_levels_through_shifts_and_paragraphs(model)
         said = heads.topic_logits(now.topic, now.context, last), *map(hierarchy.pool.meanings, (mean(now.gist_sum, now.gist_weight), last))
         assert all(mine == pytest.approx(theirs[0].numpy(), abs=1e-4) for mine, theirs in zip(told, said, strict=True))
         if n % 7 == 6:
-            row = as_row(hierarchy.close_paragraph(now, torch.ones(1, 1)))
+            row, paragraph = step.close_paragraph(row)
+            assert paragraph == pytest.approx(hierarchy.open_paragraph(now)[0].numpy(), abs=1e-4)
+            assert row == pytest.approx(as_row(hierarchy.close_paragraph(now, torch.ones(1, 1))), abs=1e-3)
         shifts += int(logit > 0)
     assert 0 < shifts < 80  # both ways were walked
 
@@ -56,6 +59,7 @@ def test_the_row_before_is_not_touched(model):
     kept_row, kept_sums = row.copy(), sums.copy()
     step.advance(row, sums, [0.0] * N_FLAGS)
     step.topic(row)
+    step.close_paragraph(row)
     assert np.array_equal(row, kept_row)
     assert np.array_equal(sums, kept_sums)
 
