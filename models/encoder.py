@@ -20,7 +20,7 @@ from torch import Tensor
 from models.attention import rotary_tables
 from models.batched_attention import BatchedAttention, Scratch
 from models.config import MARKS, ModelConfig
-from models.row_blocks import ROWS, SIZES, RowBlocks, equal_attention_sizes, natural_type
+from models.row_blocks import SIZES, RowBlocks, equal_attention_sizes, natural_type, padded
 from models.step_layout import Layout, Run
 from models.trunk import Block, Trunk
 
@@ -88,8 +88,8 @@ class CachedEncoder:
     def _encode(self, runs: Sequence[Run], thread: int) -> list[Tensor]:
         """One thread's share of a step."""
         c = self.config
-        layout = Layout(runs, c, self.attention_sizes)
-        x = F.embedding(layout.ids, self.embedding)  # (R, C), R a multiple of 8
+        layout = Layout(runs, c, self.attention_sizes, self.unembedding.smallest)
+        x = F.embedding(layout.ids, self.embedding)  # (R, C), R padded to blocks
         for run, first in zip(runs, layout.first_rows):
             self._remember(run, x[first : first + len(run.ids)])
             run.cache.reserve(run.cache.length + len(run.ids))
@@ -120,7 +120,7 @@ class CachedEncoder:
         losses = []
         for hidden, targets in parts:
             wanted, n = torch.tensor(targets), len(targets)
-            rows = torch.zeros(-(-n // ROWS) * ROWS, self.config.width)
+            rows = torch.zeros(padded(n, self.unembedding.smallest), self.config.width)
             rows[:n] = hidden
             logits = self.unembedding(rows)
             chosen, largest = logits[:n].gather(1, wanted[:, None])[:, 0], logits.amax(dim=-1, keepdim=True)

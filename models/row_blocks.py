@@ -14,15 +14,19 @@ from torch import Tensor
 from models.attention import BUCKET
 from models.config import ModelConfig
 
-ROWS = 8
-"""The smallest block: fewer rows are padded to it."""
-SIZES = (128, 64, 32, 16, ROWS)
+SIZES = (128, 64, 32, 16, 8, 4, 2)
 ATTENTION_SIZES = (64, 16, 4, 2, 1)
 """Neighbouring query positions of a session that share a product."""
 BATCHES = (16, 8, 4, 2, 1)
 """Sessions in one batched product. 16: 8 and 32 are no faster (models/measuring/trunk.py)."""
 BATCHED_POSITIONS = 64
 """Query positions in one batched product. 64: 32 is as fast, 128 slower by a seventh, for the scores no longer fit the processor's memory."""
+
+
+SMALLEST = {torch.float32: 8, torch.bfloat16: 2}
+"""The smallest block: fewer rows are padded to it. Below it other kernels are used, whose bits are others (bfloat16: for a single row)."""
+ONE_BLOCK, STRIDE = 32, 8
+"""Up to so many rows a step is padded to one block, which costs less than two that fit; more to a multiple of STRIDE."""
 
 
 class NotDeterministicError(RuntimeError):
@@ -44,9 +48,10 @@ class RowBlocks:
         """weight: float32 (K, N), contiguous. product_type: what its numbers and those of x are rounded to; sums are float32."""
         self.weight = weight.to(product_type)
         self.sizes = equal_sizes(self.weight)
+        self.smallest = self.sizes[-1]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x: float32 (R, K), R a multiple of ROWS. Returns float32 (R, N)."""
+        """x: float32 (R, K), R as padded() gives it. Returns float32 (R, N)."""
         n, x = x.shape[0], x.to(self.weight.dtype)
         if n in self.sizes:
             return torch.mm(x, self.weight).float()
@@ -59,16 +64,28 @@ class RowBlocks:
         return result.float()
 
 
+def padded(n_rows: int, smallest: int) -> int:
+    """Rows that a step of so many is padded to."""
+    if n_rows > ONE_BLOCK:
+        return -(-n_rows // STRIDE) * STRIDE
+    size = smallest
+    while size < n_rows:
+        size *= 2
+    return size
+
+
 def equal_sizes(weight: Tensor) -> tuple[int, ...]:
     """Block sizes, large to small, that give every row the same bits at every place."""
+    least = SMALLEST[weight.dtype]
     x = torch.randn(SIZES[0], weight.shape[0], generator=torch.Generator().manual_seed(0)).to(weight.dtype)
-    wanted = torch.cat([torch.mm(rows, weight) for rows in x.split(ROWS)])
-    turned = torch.cat([torch.mm(rows.roll(1, 0), weight).roll(-1, 0) for rows in x.split(ROWS)])
+    wanted = torch.cat([torch.mm(rows, weight) for rows in x.split(least)])
+    turned = torch.cat([torch.mm(rows.roll(1, 0), weight).roll(-1, 0) for rows in x.split(least)])
     if not torch.equal(wanted, turned):
         raise NotDeterministicError(
-            f"a {tuple(weight.shape)} product gives other bits at another row of {ROWS}; set one intra-op thread and try again"
+            f"a {tuple(weight.shape)} product gives other bits at another row of {least}; set one intra-op thread and try again"
         )
-    return tuple(s for s in SIZES if s == ROWS or torch.equal(wanted, torch.cat([torch.mm(rows, weight) for rows in x.split(s)])))
+    sizes = [s for s in SIZES if s >= least]
+    return tuple(s for s in sizes if s == least or torch.equal(wanted, torch.cat([torch.mm(rows, weight) for rows in x.split(s)])))
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ from models.cache_pool import CachePool
 from models.config import MARKS, ModelConfig
 from models.encoder import CachedEncoder, Run
 from models.kv_cache import KVCache
-from models.row_blocks import ROWS
+from models.row_blocks import ONE_BLOCK, SIZES, SMALLEST, RowBlocks, padded
 from models.trunk import Trunk
 
 CONFIG = ModelConfig(n_layers=2)
@@ -163,5 +163,21 @@ def test_watched_attention_is_a_distribution_over_the_window(encoder):
 
 def test_blocks_of_every_used_size_are_multiples_of_the_smallest(encoder):
     for layer in encoder.layers:
-        assert layer.qkv.sizes[-1] == ROWS
-        assert all(size % ROWS == 0 for size in layer.qkv.sizes)
+        assert layer.qkv.smallest == SMALLEST[torch.float32]
+        assert set(layer.qkv.sizes) <= set(SIZES)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_row_has_its_bits_in_any_number_of_rows(kind):
+    torch.manual_seed(6)
+    blocks, x = RowBlocks(torch.randn(CONFIG.width, 384), kind), torch.randn(200, CONFIG.width)
+    whole = blocks(x)
+    for n in (*range(1, ONE_BLOCK + 2), 57, 150):
+        rows = torch.zeros(padded(n, blocks.smallest), CONFIG.width)
+        rows[:n] = x[:n]
+        assert torch.equal(blocks(rows)[:n], whole[:n])
+
+
+def test_rows_are_padded_to_one_block_while_they_are_few():
+    assert [padded(n, 2) for n in (0, 1, 2, 3, 5, 9, 17, 32, 33, 40)] == [2, 2, 2, 4, 8, 16, 32, 32, 40, 40]
+    assert [padded(n, 8) for n in (0, 1, 9, 17, 33)] == [8, 8, 16, 32, 40]
