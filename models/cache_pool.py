@@ -10,37 +10,38 @@ from models.kv_cache import KVCache
 
 
 class CachePool:
-    """session -> KVCache, in order of use."""
+    """session -> KVCache, in order of use. A cache that grows is dropped before and put back after, so that its bytes are known."""
 
     def __init__(self, max_bytes: float):
         self.max_bytes = max_bytes
-        self._caches: OrderedDict[str, KVCache] = OrderedDict()
+        self.n_bytes = 0
+        """Of all caches."""
+        self._caches: OrderedDict[str, tuple[KVCache, int]] = OrderedDict()
 
     def get(self, session: str) -> KVCache | None:
         """The session's cache, now the most recently used; None when it was evicted or never was."""
-        cache = self._caches.get(session)
-        if cache is not None:
-            self._caches.move_to_end(session)
-        return cache
+        entry = self._caches.get(session)
+        if entry is None:
+            return None
+        self._caches.move_to_end(session)
+        return entry[0]
 
     def put(self, session: str, cache: KVCache) -> None:
-        self._caches[session] = cache
-        self._caches.move_to_end(session)
+        self.drop(session)
+        self._caches[session] = cache, cache.n_bytes
+        self.n_bytes += cache.n_bytes
 
     def drop(self, session: str) -> None:
-        self._caches.pop(session, None)
+        if (entry := self._caches.pop(session, None)) is not None:
+            self.n_bytes -= entry[1]
 
     def shrink(self) -> int:
         """Evict until the budget is kept; returns how many went. Called between steps, never during one."""
-        evicted, held = 0, self.n_bytes()
-        while held > self.max_bytes:
-            _, cache = self._caches.popitem(last=False)
-            held -= cache.n_bytes
+        evicted = 0
+        while self.n_bytes > self.max_bytes:
+            self.drop(next(iter(self._caches)))
             evicted += 1
         return evicted
-
-    def n_bytes(self) -> int:
-        return sum(cache.n_bytes for cache in self._caches.values())
 
     def __len__(self) -> int:
         return len(self._caches)

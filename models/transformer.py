@@ -24,7 +24,7 @@ from models.encoder import CachedEncoder, Run
 from models.kv_cache import BYTES_PER_ID, KVCache
 from models.labels import label_set, label_vectors
 from models.levels_step import LevelsStep
-from models.memory import keep_freed_memory
+from models.memory import give_back_holes, keep_freed_memory
 from models.plan import Event, plan
 from models.readout import Job, Readout, passes
 from models.session_state import TextState, new_state, unpack_memory
@@ -35,6 +35,8 @@ from models.window import from_bytes
 
 LONGEST_EMBEDDED = 256
 """Tokens of a label's text that are read."""
+TIDY_EVERY = 64 << 20
+"""Bytes that the caches grow or shrink by until memory is tidied: without it 1,000 hot sessions leave 170 MB of holes."""
 LONG_TEXT = 16_384
 """Characters; a longer piece is stepped in parts, which changes nothing but the memory it takes."""
 
@@ -72,6 +74,7 @@ class StreamingHierarchicalTransformer:
         self.advanced_at = 0.0
         """When the last pass through the trunk began, monotonic clock: a long step shows by it that it goes on."""
         self.pool = CachePool(settings.state.max_cache_size_mb * 2**20)
+        self._tidied_at = 0
         self.hierarchy, self.words = loaded.model.hierarchy, loaded.model.words
         self.readout = Readout(self.encoder, self.hierarchy.pool)
         labels = label_set(settings.topics, config.labels)
@@ -154,8 +157,15 @@ class StreamingHierarchicalTransformer:
         step_ms = (monotonic() - started) * 1000
         encode_ms = step_ms - sum(job.update_ms for job in jobs if isinstance(job, Job))
         results = [self._conclude(job, encode_ms) if isinstance(job, Job) else job for job in jobs]
-        self.pool.shrink()
+        self._keep_small()
         return results
+
+    def _keep_small(self) -> None:
+        """Caches within their budget, and what their growth left between them given back."""
+        self.pool.shrink()
+        if abs(self.pool.n_bytes - self._tidied_at) > TIDY_EVERY:
+            give_back_holes()
+            self._tidied_at = self.pool.n_bytes
 
     def _one_thread(self) -> None:
         """The matrix library counts threads per calling thread: a step from another one would use all cores."""
@@ -278,7 +288,7 @@ class StreamingHierarchicalTransformer:
         cache.memory = state.memory
         self.encoder.encode([Run(cache, from_bytes(state.window), memory=self._memory(state.memory))])
         self.pool.put(session, cache)
-        self.pool.shrink()
+        self._keep_small()
 
     def reset(self, state: TextState) -> TextState:
         """The state with nothing in the window but the sinks, empty levels, and its counters kept."""
@@ -303,4 +313,4 @@ class StreamingHierarchicalTransformer:
         return session_state.changed(state, **kept, token_weights=b"", paragraph_weights=b"", topic_weights=b"", document_weights=b"")
 
     def cache_bytes(self) -> int:
-        return self.pool.n_bytes()
+        return self.pool.n_bytes

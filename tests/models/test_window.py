@@ -83,13 +83,13 @@ def test_the_least_recently_used_cache_goes_first():
     for name in "abc":
         pool.put(name, KVCache(CONFIG))
         pool.get("a")
-    assert pool.n_bytes() == 3 * size
+    assert pool.n_bytes == 3 * size
     assert pool.shrink() == 1
     assert pool.get("b") is None
     assert pool.get("a") is not None
     assert len(pool) == 2
     pool.drop("a")
-    assert pool.n_bytes() == size
+    assert pool.n_bytes == size
 
 
 def test_starts_are_kept_as_bits():
