@@ -20,7 +20,7 @@ from torch import Tensor
 from models.attention import rotary_tables
 from models.batched_attention import BatchedAttention, Scratch
 from models.config import MARKS, ModelConfig
-from models.row_blocks import SIZES, RowBlocks, equal_attention_sizes, natural_type, padded
+from models.row_blocks import SIZES, equal_attention_sizes, natural_type, product
 from models.step_layout import Layout, Run
 from models.trunk import Block, Trunk
 
@@ -48,7 +48,7 @@ class CachedEncoder:
         product_type = product_type or natural_type()
         self.config = trunk.config
         self.embedding = trunk.embedding.weight.detach().clone().contiguous()
-        self.unembedding = RowBlocks(self.embedding.t().contiguous(), product_type)
+        self.unembedding = product(self.embedding.t().contiguous(), product_type)
         self.norm = trunk.norm.weight.detach().clone()
         tables = rotary_tables(self.config.max_positions, self.config.head_size, self.config.rope_base)
         self.turns = torch.complex(*tables)[:, None]
@@ -88,7 +88,7 @@ class CachedEncoder:
     def _encode(self, runs: Sequence[Run], thread: int) -> list[Tensor]:
         """One thread's share of a step."""
         c = self.config
-        layout = Layout(runs, c, self.attention_sizes, self.unembedding.smallest)
+        layout = Layout(runs, c, self.attention_sizes, self.unembedding.padded(sum(len(run.ids) for run in runs)))
         x = F.embedding(layout.ids, self.embedding)  # (R, C), R padded to blocks
         for run, first in zip(runs, layout.first_rows):
             self._remember(run, x[first : first + len(run.ids)])
@@ -120,7 +120,7 @@ class CachedEncoder:
         losses = []
         for hidden, targets in parts:
             wanted, n = torch.tensor(targets), len(targets)
-            rows = torch.zeros(padded(n, self.unembedding.smallest), self.config.width)
+            rows = torch.zeros(self.unembedding.padded(n), self.config.width)
             rows[:n] = hidden
             logits = self.unembedding(rows)
             chosen, largest = logits[:n].gather(1, wanted[:, None])[:, 0], logits.amax(dim=-1, keepdim=True)
@@ -159,7 +159,7 @@ class _Layer:
         qkv = torch.cat((_paired(queries * c.head_size**-0.5, c), _paired(keys, c), values))
         gate_up = block.gate_up.weight.detach() * block.feed_norm.weight.detach()
         weights = (qkv, block.output.weight.detach(), gate_up, block.down.weight.detach())
-        self.qkv, self.output, self.gate_up, self.down = (RowBlocks(weight.t().contiguous(), product_type) for weight in weights)
+        self.qkv, self.output, self.gate_up, self.down = (product(weight.t().contiguous(), product_type) for weight in weights)
 
 
 def _paired(rows: Tensor, config: ModelConfig) -> Tensor:

@@ -14,7 +14,7 @@ from models.encoder import CachedEncoder
 from models.hierarchy import SCORE_LIMIT, Pool
 from models.kv_cache import KVCache
 from models.plan import Plan
-from models.row_blocks import RowBlocks, padded
+from models.row_blocks import RowBlocks
 from models.session_state import TextState
 from models.steps import ItemResult, Work
 from models.walk import Encoded, Walk
@@ -74,7 +74,7 @@ class Readout:
         width = self.encoder.config.width
         empty = torch.empty(0, width)
         parts = [job.hidden if job.hidden is not None else empty for job in jobs]
-        stacked = torch.zeros(padded(n_rows, self.scores.smallest), width)
+        stacked = torch.zeros(self.scores.padded(n_rows), width)
         torch.cat(parts, out=stacked[:n_rows])
         weights = torch.exp(SCORE_LIMIT * torch.tanh((self.scores(stacked) + self.bias) / SCORE_LIMIT))[:, :1].numpy()
         before, targets = [], list[int]()

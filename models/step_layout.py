@@ -14,7 +14,6 @@ from torch import Tensor
 from models.attention import BUCKET, bucket_of
 from models.config import ModelConfig
 from models.kv_cache import KVCache
-from models.row_blocks import padded
 
 LATER = torch.where(torch.arange(BUCKET) > torch.arange(BUCKET)[:, None], float("-inf"), 0.0)
 """Row p: what a query at place p of its bucket adds to its scores with that bucket's keys. Earlier buckets it sees whole."""
@@ -53,9 +52,8 @@ class Batch:
 class Layout:
     """The rows of a step."""
 
-    def __init__(self, runs: Sequence[Run], config: ModelConfig, sizes: Mapping[int, Sequence[int]], smallest: int):
-        """sizes: positions that may share a product -> sessions that may be batched in it; smallest: block of rows (row_blocks.py)."""
-        n_rows = padded(sum(len(run.ids) for run in runs), smallest)
+    def __init__(self, runs: Sequence[Run], config: ModelConfig, sizes: Mapping[int, Sequence[int]], n_rows: int):
+        """sizes: positions that may share a product -> sessions that may be batched in it; n_rows: of all runs, padded (row_blocks.py)."""
         ids, positions = np.zeros(n_rows, np.int64), np.zeros(n_rows, np.int64)
         self.runs, self.first_rows = runs, list[int]()
         alike: dict[tuple[int, int], list[tuple[int, int, int]]] = {}  # keys, positions -> run, its first position here, that one's row

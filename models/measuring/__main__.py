@@ -20,7 +20,7 @@ def main() -> int:
     matrix.add_argument("--sessions", type=int, default=128)
     matrix.add_argument("--rounds", type=int, default=5)
     matrix.add_argument("--threads", type=int)
-    matrix.add_argument("--products", choices=("float32", "bfloat16"), default="float32")
+    matrix.add_argument("--products", choices=("float32", "bfloat16", "int8"), help="[default: as the worker takes them here]")
     matrix.add_argument("--model")
     rate = what.add_parser("alone", help="the whole model, pieces a second")
     rate.add_argument("--sessions", type=int, default=128)

@@ -22,6 +22,7 @@ from models.config import MARKS, BufferSettings, ModelConfig
 from models.encoder import CachedEncoder, Run
 from models.kv_cache import BYTES_PER_ID, KVCache
 from models.memory import keep_freed_memory
+from models.row_blocks import natural_type
 from models.tokenizer import BOS, SINK, TEXT
 from models.trunk import Trunk
 from models.window import Window
@@ -150,13 +151,13 @@ def peak(size: int, n_threads: int, kind: torch.dtype) -> Row:
     return Row(f"product of {size} x {size}, {str(kind).removeprefix('torch.')}", 4, 2.0 * size**3, run)
 
 
-def measure(n_sessions: int, rounds: int, n_threads: int | None, products: str, model: str | None) -> dict[str, Any]:
+def measure(n_sessions: int, rounds: int, n_threads: int | None, products: str | None, model: str | None) -> dict[str, Any]:
     """All rows of the trunk. The peaks are of the threads that the encoder uses."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     keep_freed_memory()
     trunk = checkpoint.load(Path(model) if model else None).model.trunk
-    encoder = CachedEncoder(trunk, n_threads, getattr(torch, products))
+    encoder = CachedEncoder(trunk, n_threads, getattr(torch, products) if products else None)
     c = encoder.config
     caches = [KVCache(c) for _ in range(n_sessions)]
     for first in range(0, len(caches), 4):
@@ -188,7 +189,7 @@ def measure(n_sessions: int, rounds: int, n_threads: int | None, products: str, 
         "threads": encoder.n_threads,
         "sessions": n_sessions,
         "cache_bytes": caches[0].n_bytes,
-        "products": products,
+        "products": products or str(natural_type()).removeprefix("torch."),
         "shape": f"width {c.width}, {c.n_layers} layers, {c.n_heads} heads on {c.n_kv_heads}, window {c.max_positions}",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }

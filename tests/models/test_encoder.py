@@ -12,7 +12,7 @@ from models.cache_pool import CachePool
 from models.config import MARKS, ModelConfig
 from models.encoder import CachedEncoder, Run
 from models.kv_cache import KVCache
-from models.row_blocks import ONE_BLOCK, SIZES, SMALLEST, RowBlocks, padded
+from models.row_blocks import ONE_BLOCK, SIZES, SMALLEST, product
 from models.trunk import Trunk
 
 CONFIG = ModelConfig(n_layers=2)
@@ -77,11 +77,12 @@ def test_bits_do_not_depend_on_split_or_batch(encoder):
         assert torch.equal(in_splits(encoder, tokens, seed), whole)
 
 
-def test_products_of_bfloat16_keep_the_law_and_stay_near(trunk):
-    rounded, tokens = CachedEncoder(trunk, 2, torch.bfloat16), ids(300, 40)
+@pytest.mark.parametrize(("kind", "far"), [(torch.bfloat16, 0.02), (torch.int8, 0.1)])
+def test_rounded_products_keep_the_law_and_stay_near(trunk, kind, far):
+    rounded, tokens = CachedEncoder(trunk, 2, kind), ids(300, 40)
     whole = rounded.encode([Run(KVCache(CONFIG), tokens)])[0]
     assert torch.equal(in_splits(rounded, tokens, 8), whole)
-    assert 1e-4 < (whole - full(trunk, tokens)).abs().mean() < 0.02
+    assert 1e-4 < (whole - full(trunk, tokens)).abs().mean() < far
 
 
 def test_bits_do_not_depend_on_the_number_of_threads(trunk, encoder):
@@ -163,21 +164,35 @@ def test_watched_attention_is_a_distribution_over_the_window(encoder):
 
 def test_blocks_of_every_used_size_are_multiples_of_the_smallest(encoder):
     for layer in encoder.layers:
-        assert layer.qkv.smallest == SMALLEST[torch.float32]
+        assert layer.qkv.sizes[-1] == SMALLEST[torch.float32]
         assert set(layer.qkv.sizes) <= set(SIZES)
 
 
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.int8])
 def test_a_row_has_its_bits_in_any_number_of_rows(kind):
     torch.manual_seed(6)
-    blocks, x = RowBlocks(torch.randn(CONFIG.width, 384), kind), torch.randn(200, CONFIG.width)
+    blocks, x = product(torch.randn(CONFIG.width, 384), kind), torch.randn(200, CONFIG.width)
     whole = blocks(x)
     for n in (*range(1, ONE_BLOCK + 2), 57, 150):
-        rows = torch.zeros(padded(n, blocks.smallest), CONFIG.width)
+        rows = torch.zeros(blocks.padded(n), CONFIG.width)
         rows[:n] = x[:n]
         assert torch.equal(blocks(rows)[:n], whole[:n])
 
 
 def test_rows_are_padded_to_one_block_while_they_are_few():
-    assert [padded(n, 2) for n in (0, 1, 2, 3, 5, 9, 17, 32, 33, 40)] == [2, 2, 2, 4, 8, 16, 32, 32, 40, 40]
-    assert [padded(n, 8) for n in (0, 1, 9, 17, 33)] == [8, 8, 16, 32, 40]
+    few, float32 = (product(torch.randn(CONFIG.width, 16), kind) for kind in (torch.bfloat16, torch.float32))
+    assert [few.padded(n) for n in (0, 1, 2, 3, 5, 9, 17, 32, 33, 40)] == [2, 2, 2, 4, 8, 16, 32, 32, 40, 40]
+    assert [float32.padded(n) for n in (0, 1, 9, 17, 33)] == [8, 8, 16, 32, 40]
+
+
+def test_whole_numbers_are_near_and_stand_what_is_none():
+    torch.manual_seed(7)
+    weight, x = torch.randn(CONFIG.width, 64), torch.randn(9, CONFIG.width)
+    weight[:, 3] = 0
+    x[4] = 0
+    found, wanted = product(weight, torch.int8)(x), x @ weight
+    assert (found - wanted).norm() < 0.02 * wanted.norm()
+    assert found[4].eq(0).all()
+    assert found[:, 3].eq(0).all()
+    x[5, 1] = float("nan")
+    assert product(weight, torch.int8)(x)[5].isnan().all(), "a session whose numbers are none is found"
