@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from models.checkpoint import Checkpoint
 from models.config import ModelConfig
+from models.encoder import CachedEncoder
 from models.heads import session_logits
 from models.tokenizer import CHAT, SINK, TEXT, sinks
 from models.training import calibrate, multitask
@@ -141,6 +142,9 @@ def test_training_and_streaming_give_the_same_logits():
         wanted = read(loaded.model, batch, loaded.model.trunk(batch.ids))
     played = Played("sgd_multi", [t for _, t in UTTERANCES], [s for s, _ in UTTERANCES], [0] * 10, [], [None] * 10)
     model.settings = type(model.settings)()  # a window of 512, as in training
+    model.encoder = CachedEncoder(
+        loaded.model.trunk, product_type=torch.float32
+    )  # as in training: the rounding of products has its own test
     calibrate.play(model, [played], lambda line: None)
     assert torch.allclose(
         torch.tensor([logit for _, logit in played.shifts]), wanted.shift[0, 1:], atol=2e-3
