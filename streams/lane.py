@@ -251,20 +251,15 @@ class Lane:
         """Records to publish for one session; its state and model state are the new ones then. Adds to `traced`."""
         services, outgoing, stepped = self._services, list[Outgoing](), judged.stepped
         version, arrived_ms = services.inference.version(self.modality), polled_ns / 1e6
-        causes = [
-            Cause(
-                read.session_id,
-                self.modality,
-                self._judging.name_of(learned),
-                read.place,
-                accepted.item.timestamp_us,
-                read.trace.trace_id if read.trace else "",
-                arrived_ms,
-            )
-            for read, accepted, learned in zip(one.reads, one.accepted, judged.versions, strict=True)
-        ]
+
+        def cause_of(number: int) -> Cause:
+            read, moment = one.reads[number], one.accepted[number].item.timestamp_us
+            trace_id = read.trace.trace_id if read.trace else ""
+            name = self._judging.name_of(judged.versions[number])
+            return Cause(read.session_id, self.modality, name, read.place, moment, trace_id, arrived_ms)
+
         one.session.state = msgspec.structs.replace(one.session.state, version=judged.versions[-1])
-        one.session.state, events = conclude(one.session.state, causes, one.accepted, stepped.result, timing, services.config)
+        one.session.state, events = conclude(one.session.state, cause_of, one.accepted, stepped.result, timing, services.config)
         one.session.model_state = stepped.result.state
         for number, (read, accepted, its_events) in enumerate(zip(one.reads, one.accepted, events, strict=True)):
             sampled = (over and number == 0) or services.tracer.picks(read)

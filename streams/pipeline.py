@@ -5,7 +5,7 @@ records alone: the same records give the same events after any crash.
 Next: streams/emit.py
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -57,7 +57,7 @@ class Timing:
 
 def conclude(
     state: SessionState,
-    causes: list[Cause],
+    cause_of: Callable[[int], Cause],
     accepted: list[Accepted],
     result: StepResult,
     timing: Timing,
@@ -65,18 +65,20 @@ def conclude(
 ) -> tuple[SessionState, list[list[Event]]]:
     """Events of one session's step, a list per item, in the order they were decided; and its state with the open answers counted on.
 
-    `accepted[i]` was caused by `causes[i]`; `result.items[i]` tells what it decided.
+    `accepted[i]` was caused by `cause_of(i)`, which is asked where there is something to tell; `result.items[i]` tells what it decided.
     """
     all_events: list[list[Event]] = []
     answers, sampling = dict(state.answers), config.sampling
-    for cause, one, found in zip(causes, accepted, result.items, strict=True):
+    session_id = cause_of(0).session_id if accepted else ""
+    for number, (one, found) in enumerate(zip(accepted, result.items, strict=True)):
         events: list[Event] = []
         all_events.append(events)
         position = one.item.position
-        shows_input = is_sampled(sampling.input_stream, cause.session_id, position)
-        measures = one.wants_performance and is_sampled(sampling.performance, cause.session_id, position)
+        shows_input = is_sampled(sampling.input_stream, session_id, position)
+        measures = one.wants_performance and is_sampled(sampling.performance, session_id, position)
         if not (shows_input or measures or found.findings):
             continue
+        cause = cause_of(number)
         common = common_fields(cause)
         if shows_input:
             events.append(_input_read(cause, one, found, common))

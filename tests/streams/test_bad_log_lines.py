@@ -49,7 +49,7 @@ class Worker:
         assert result.error is None
         self.model_state = self.model.unpack(self.model.pack(result.state))
         causes = [Cause("s", "logs", "v", read.place, one.item.timestamp_us) for read, one in zip(decoded.reads, accepted, strict=True)]
-        self.state, events = conclude(self.state, causes, accepted, result, Timing(float(NOW_MS)), CONFIG)
+        self.state, events = conclude(self.state, causes.__getitem__, accepted, result, Timing(float(NOW_MS)), CONFIG)
         self.emitter.records([event for its in events for event in its], 0)
         return accepted, result, events
 

@@ -29,7 +29,7 @@ def concluded(
     positions = [first + n for n in range(len(findings))]
     state, events = conclude(
         state or SessionState(),
-        [cause(100 + p) for p in positions],
+        lambda number: cause(100 + positions[number]),
         [accepted(p) for p in positions],
         StepResult(None, items),
         Timing(now_ms),
@@ -103,7 +103,7 @@ def test_sampling_picks_the_same_share_in_every_run() -> None:
 
 def test_performance_rows_come_only_where_they_are_due() -> None:
     result = StepResult(None, (ItemResult(0), ItemResult(1)))
-    _, events = conclude(SessionState(), [cause(0), cause(1)], [accepted(0), accepted(1, True)], result, Timing(NOW_MS), StreamConfig())
+    _, events = conclude(SessionState(), cause, [accepted(0), accepted(1, True)], result, Timing(NOW_MS), StreamConfig())
     rows = [e for e in events[1] if isinstance(e, PerformanceMeasured)]
     assert {e.metric_name: e.unit for e in rows}["latency_ms"] == "ms"
     assert not any(isinstance(e, PerformanceMeasured) for e in events[0])
