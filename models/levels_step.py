@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from models import levels_kernel as kernel
 from models.heads import Heads
-from models.hierarchy import FADE, SIMILAR_TO, Hierarchy
-from models.levels_row import NAMES, places
+from models.hierarchy import FADE, N_FLAGS, SIMILAR_TO, Hierarchy
+from models.levels_row import NAMES, empty_row, places
 
 
 class LevelsStep:
     """Hierarchy.advance, close_paragraph and what is said of a topic, for one session's row (levels_row.py) at a time."""
 
     def __init__(self, hierarchy: Hierarchy, heads: Heads):
-        """Compiles at the first call on a machine, some seconds; the code is kept (machine_code.py)."""
+        """Compiles at the first start of a version, some seconds; the code is kept (machine_code.py)."""
         c, blocks = hierarchy.config, (hierarchy.sentence, hierarchy.paragraph, hierarchy.topic)
         where = places(c)
         self._at = np.array([where[name].start for name in NAMES] + [where[NAMES[-1]].stop])
@@ -35,6 +35,11 @@ class LevelsStep:
         pool = hierarchy.pool
         self._meaning = _columns(pool.meaning)
         self._sentence = c.width + 1, c.word_width, _columns(pool.project), _numbers(pool.project.bias), _numbers(pool.norm.weight)
+        row, sums = empty_row(c), np.zeros(c.width + c.word_width + 2, np.float32)
+        for _ in range(2):  # now, and not in a session's first sentence
+            row, _, _ = self.advance(row, sums, [0.0] * N_FLAGS)
+        self.close_paragraph(row)
+        softmax(self.topic(row)[0])
 
     def advance(self, row: np.ndarray, sums: np.ndarray, flags: Sequence[float]) -> tuple[np.ndarray, float, float]:
         """The row after a sentence, the logit that it starts a new topic, and how much it weighs in its paragraph.
