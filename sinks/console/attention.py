@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 AWAKE_S = 60.0
-"""After the last look; the first minute counts as one."""
+"""After the last look."""
 
 
 class Attention:
@@ -18,7 +18,7 @@ class Attention:
     def __init__(self, is_watched: Callable[[], bool], awake_s: float = AWAKE_S):
         """is_watched: a live view is open."""
         self._is_watched, self._awake_s = is_watched, awake_s
-        self._looked_s = time.monotonic()
+        self._looked_s = float("-inf")
         self._looked = asyncio.Event()
 
     def look(self) -> None:

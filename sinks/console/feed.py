@@ -41,27 +41,27 @@ class Feed:
     def __init__(self, bootstrap: str, prefix: str, codec: Codec, board: Board, attention: Attention):
         self._bootstrap, self._prefix, self._codec, self._board, self._attention = bootstrap, prefix, codec, board, attention
         self._topics = {prefix + topic: record for topic, record in READ.items()}
-        self._slept_s: float | None = None
-        """Wall clock when reading stopped because nobody looked."""
+        self._slept_s = time.time()
+        """Wall clock since nobody looked."""
         self._current = asyncio.Event()
         """Set while what was read is all there is."""
         self.connected = False
-        self.problem = "connecting to Kafka"
+        self.problem = ""
         """Why nothing is read, for the page."""
 
     async def look(self) -> None:
         """Somebody looks: read on, and wait a moment for what came while nobody did."""
         self._attention.look()
-        if self.connected and not self._current.is_set():
+        if not self.problem and not self._current.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._current.wait(), CATCH_UP_S)
 
     async def run(self) -> None:
         while True:
+            await self._attention.awake()
             try:
                 await self._read()
                 self._slept_s = time.time()
-                await self._attention.awake()
                 continue
             except (KafkaError, OSError, TimeoutError) as problem:
                 self.problem = f"no Kafka answers at {self._bootstrap} ({type(problem).__name__}); `strata status` tells what runs"
@@ -83,10 +83,7 @@ class Feed:
         )
         try:
             await asyncio.wait_for(consumer.start(), 15)
-            if self._slept_s is not None:
-                await self._go_back(consumer, max(self._slept_s, time.time() - LOOK_BACK_S))
-            else:
-                await consumer.seek_to_end()
+            await self._go_back(consumer, max(self._slept_s, time.time() - LOOK_BACK_S))
             self.connected, self.problem = True, ""
             log.info("reading %s", ", ".join(self._topics))
             looked = 0.0

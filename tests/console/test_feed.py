@@ -61,10 +61,12 @@ async def until(fact: Callable[[], Any], seconds: float = 10.0) -> None:
 
 
 async def test_what_came_while_nobody_looked_is_there_when_somebody_does(reading: Reading) -> None:
-    await until(lambda: reading.feed.connected)
+    await asyncio.sleep(0.5)
+    assert not reading.feed.connected, "it reads though nobody ever looked"
     await reading.send("early")
+    await reading.feed.look()
     await until(lambda: reading.board.snapshot_of("early"))
-    await until(lambda: reading.feed._slept_s is not None)
+    await asyncio.sleep(3 * AWAKE_S)
     await reading.send("meanwhile", 3)
     await asyncio.sleep(0.5)
     assert not reading.board.snapshot_of("meanwhile"), "it reads though nobody looks"
@@ -77,8 +79,8 @@ async def test_what_came_while_nobody_looked_is_there_when_somebody_does(reading
 
 
 async def test_an_open_view_keeps_it_awake(reading: Reading) -> None:
-    await until(lambda: reading.feed.connected)
     reading.watched = True
+    await reading.feed.look()
     await asyncio.sleep(3 * AWAKE_S)
     await reading.send("seen")
     await until(lambda: reading.board.snapshot_of("seen"), 2.0)
@@ -86,7 +88,6 @@ async def test_an_open_view_keeps_it_awake(reading: Reading) -> None:
 
 async def test_a_long_pause_is_not_read_whole(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "TOO_FAR_BEHIND", 20)
-    await until(lambda: reading.feed._slept_s is not None)
     for n in range(10):
         await reading.send(f"session-{n}", 10)
     await reading.feed.look()
@@ -94,9 +95,12 @@ async def test_a_long_pause_is_not_read_whole(reading: Reading, monkeypatch: pyt
     assert reading.board.items + reading.board.skipped == 100
 
 
-async def test_who_looks_does_not_wait_for_a_kafka_that_is_away() -> None:
-    board = Board()
-    feed = Feed("127.0.0.1:1", "", Codec(), board, Attention(lambda: False))
+async def test_who_looks_again_does_not_wait_for_a_kafka_that_is_away() -> None:
+    feed = Feed("127.0.0.1:1", "", Codec(), Board(), Attention(lambda: True))
+    task = asyncio.create_task(feed.run())
+    await until(lambda: "no Kafka answers" in feed.problem)
     began = time.monotonic()
     await feed.look()
     assert time.monotonic() - began < 0.5
+    task.cancel()
+    await asyncio.wait([task], timeout=10)
