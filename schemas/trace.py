@@ -9,6 +9,9 @@ from collections.abc import Iterable
 import msgspec
 
 TRACEPARENT = re.compile(rb"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
+FLAGS_AT = len("00-") + 32 + len("-") + 16 + len("-0")
+"""Place of the flags' last digit."""
+ODD_DIGITS = frozenset(b"%x" % digit for digit in range(1, 16, 2))
 Header = tuple[str, bytes]
 
 
@@ -36,6 +39,13 @@ def read(headers: Iterable[Header] | None) -> TraceContext | None:
         return None
     sampled = bool(int(found[4], 16) & 1)
     return TraceContext(found[2].decode(), found[3].decode(), sampled, state.decode("latin-1"))
+
+
+def may_be_sampled(headers: Iterable[Header] | None) -> bool:
+    """False where read() would find no context or one that is not sampled; looks at the last digit of the flags alone, for most records are not."""
+    return any(
+        name == "traceparent" and value is not None and value[FLAGS_AT : FLAGS_AT + 1] in ODD_DIGITS for name, value in headers or ()
+    )
 
 
 def write(context: TraceContext) -> list[Header]:

@@ -219,7 +219,9 @@ class Consumer:
             return own
         refused = {index for index, _ in written.refused}
         for index, (values, record) in enumerate(zip(rows.values, rows.records)):
-            context = trace.read(record.headers) if record.headers else None
+            if not trace.may_be_sampled(record.headers):
+                continue
+            context = trace.read(record.headers)
             if context and context.sampled and index not in refused:
                 span = insert_span(record, table, values, context, self._group, len(rows.values), end_ns)
                 own.values.append(span)
