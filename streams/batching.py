@@ -21,8 +21,8 @@ from streams.polling import BatchThread, Record
 
 log = logging.getLogger(__name__)
 
-FIRST_BATCH = 128
-"""Records of a topic's batches before its agent knows how many it can take (streams/gathering.py)."""
+FIRST_BATCH, MOST_BATCH = 128, 4000
+"""Records of a topic's batches before its agent knows how many it can take (streams/gathering.py), and at most, as of a changelog."""
 MAX_IN_FLIGHT = 4
 """Batches of a partition delivered and not yet acked; beyond it the partition is not polled: the back-pressure."""
 BODY_GRACE_S = 8.0
@@ -84,7 +84,7 @@ class BatchConsumer(Consumer):
         self.working: set[object] = set()
         """Steps that agents are in."""
         self.batch_records: dict[str, int] = {}
-        """Topic -> records that make a batch of it, as its agent can take them."""
+        """Topic -> records that make a batch of it, as its agent can take them; written by the main loop, read by the consumer's thread."""
         self._step_ended = asyncio.Event()
         self.streaming = False
         """Between the end of a recovery and the next revoke: batches may be handed out and state may be written."""
@@ -145,8 +145,7 @@ class BatchConsumer(Consumer):
 
     def most_records(self, tp: Any) -> int:
         """Records of one batch of the partition. Called from the consumer's thread."""
-        most = int(self.app.conf.broker_max_poll_records or 4000)
-        return most if self._is_changelog_tp(tp) else min(most, self.batch_records.get(tp.topic, FIRST_BATCH))
+        return MOST_BATCH if self._is_changelog_tp(tp) else min(MOST_BATCH, self.batch_records.get(tp.topic, FIRST_BATCH))
 
     def pause_partitions(self, tps: Iterable[TP]) -> None:
         tps = set(tps)

@@ -97,7 +97,6 @@ def make_app(
     *,
     instance: str | None = None,
     partitions: int = 8,
-    max_poll_records: int = 4000,
     max_record_bytes: int = 16 << 20,
     session_timeout_s: float = 10.0,
     watchdog_s: float = 60.0,
@@ -108,7 +107,7 @@ def make_app(
 
     app_id: consumer group and prefix of the changelogs. data_dir: this worker's own folder. instance: its name in the group,
     unique and lasting (static membership: a restart within the session timeout moves no partition).
-    max_poll_records: of one batch. session_timeout_s: after it a dead worker's partitions move. watchdog_s: the worker stops when commits are frozen for so long while records wait.
+    session_timeout_s: after it a dead worker's partitions move. watchdog_s: the worker stops when commits are frozen for so long while records wait.
     """
     servers = [server.strip() for server in bootstrap.split(",")]
     app = App(
@@ -131,7 +130,6 @@ def make_app(
         broker_heartbeat_interval=session_timeout_s / 5,
         broker_rebalance_timeout=15,
         broker_commit_interval=1.0,
-        broker_max_poll_records=max_poll_records,
         stream_buffer_maxsize=16,
         stream_wait_empty=True,  # BatchConsumer.wait_empty: the step at work, not all that is queued
     )

@@ -18,33 +18,53 @@ STEP_S = 0.15
 """What a step should take at most: a record waits for the step before its own and for its own."""
 LEAST_RECORDS, FIRST_RECORDS, MOST_RECORDS = 64, 256, 16_000
 """Of a step: however slow, to begin with, and however fast."""
+FADE = 0.8
+"""Of earlier steps, with each new one."""
 
 step_epoch: ContextVar[int | None] = ContextVar("step_epoch", default=None)
 """BatchConsumer.epoch when the step that runs here began; None outside of steps."""
 
 
 class StepSize:
-    """How many records a step may have: as many as took about STEP_S of late. Small steps answer soon, large ones cost less a record."""
+    """How many records a step may have: as many as take about STEP_S. Small steps answer soon, large ones cost less a record.
+
+    What counts is what one record more would take, by the line through the last steps: a step also waits for Kafka, and were that
+    counted, a slow broker would make steps small, and so everything slower.
+    """
 
     def __init__(self) -> None:
         self.records = FIRST_RECORDS
+        self._sums = [0.0] * 5
+        """Of the last steps, faded: their number, records, records squared, seconds, records times seconds."""
 
     def note(self, n_records: int, took_s: float) -> None:
         """Learn from a step. One that was not full says nothing of what a larger one would take."""
-        if 2 * n_records >= self.records or took_s > STEP_S:
-            change = min(2.0, max(0.5, STEP_S / max(took_s, 1e-6)))
-            self.records = min(MOST_RECORDS, max(LEAST_RECORDS, int(self.records * change)))
+        new = (1, n_records, n_records * n_records, took_s, n_records * took_s)
+        self._sums = [FADE * old + more for old, more in zip(self._sums, new)]
+        wanted = STEP_S / max(self._seconds_a_record(), 1e-9)
+        if wanted > self.records:
+            wanted = min(wanted, 2 * self.records) if 2 * n_records >= self.records else self.records
+        self.records = min(MOST_RECORDS, max(LEAST_RECORDS, int(wanted)))
+
+    def _seconds_a_record(self) -> float:
+        """The slope of the line; where steps were alike, and in doubt, nearer to the mean."""
+        count, records, squares, seconds, products = self._sums
+        mean, average = records / count, seconds / records
+        spread = squares / count - mean * mean
+        if spread < (0.1 * mean) ** 2:
+            return average
+        slope = (products / count - mean * seconds / count) / spread
+        return min(max(slope, average / 8), average)
 
 
 class Gather:
     """Steps of batches; see `gather`."""
 
-    def __init__(self, stream: Any, idle_s: float | None, max_records: int | None):
+    def __init__(self, stream: Any, idle_s: float | None):
         self.queue: asyncio.Queue[Any] = stream.channel.queue
         self.consumer = cast(BatchConsumer, stream.app.consumer)
         self.waiting: deque[Batch] = deque()
-        self._max_records = max_records
-        self._size = StepSize()
+        self.size = StepSize()
         self._began_s, self._at_work = 0.0, list[Batch]()
         self._idle_s = idle_s
         if idle_s is not None:
@@ -66,11 +86,6 @@ class Gather:
             events.append(self.queue.get_nowait())
         return [event.value for event in events if event is not None]
 
-    @property
-    def max_records(self) -> int:
-        """Of the next step; a single batch may be larger."""
-        return self._size.records if self._max_records is None else self._max_records
-
     def begin_step(self, step: Sequence[Batch]) -> bool:
         """Whether this step may begin now."""
         step_epoch.set(self.consumer.epoch)
@@ -79,10 +94,10 @@ class Gather:
 
     def end_step(self) -> None:
         self.consumer.end_step(self)
-        if self._at_work and self._max_records is None:
-            self._size.note(sum(map(len, self._at_work)), time.monotonic() - self._began_s)
+        if self._at_work:
+            self.size.note(sum(map(len, self._at_work)), time.monotonic() - self._began_s)
             for batch in self._at_work:  # two make a step, so that one is fetched while the other is at work
-                self.consumer.batch_records[batch.topic] = self._size.records // 2
+                self.consumer.batch_records[batch.topic] = self.size.records // 2
         self._at_work = []
 
     def __aiter__(self) -> "Gather":
@@ -94,18 +109,17 @@ class Gather:
             taken = [] if self.waiting else await self.take()
             tick = not taken and not self.waiting
             self.waiting.extend(taken)
-            step = _share(self.waiting, self.max_records, lambda batch: batch)
+            step = _share(self.waiting, self.size.records, lambda batch: batch)
             if (step or tick) and self.begin_step(step):
                 return step
 
 
-def gather(stream: Any, idle_s: float | None = None, max_records: int | None = None) -> Gather:
+def gather(stream: Any, idle_s: float | None = None) -> Gather:
     """Steps: wait for one batch, take all others that are already there, so that one model step serves all partitions.
 
-    idle_s: give [] about so often while nothing comes. max_records: of a step, a larger batch is a step of its own; None: as many as
-    take about STEP_S.
+    idle_s: give [] about so often while nothing comes. A step has as many records as take about STEP_S; a larger batch is a step of its own.
     """
-    return Gather(stream, idle_s, max_records)
+    return Gather(stream, idle_s)
 
 
 async def decode_ahead(gathered: Gather, decode: Callable[[Batch], T]) -> AsyncGenerator[list[tuple[Batch, T]], None]:
@@ -140,7 +154,7 @@ async def decode_ahead(gathered: Gather, decode: Callable[[Batch], T]) -> AsyncG
                     return
                 raise problem or RuntimeError("the reader ended")
             only_tick, tick = tick and not waiting, False
-            step = _share(waiting, gathered.max_records, lambda pair: pair[0])
+            step = _share(waiting, gathered.size.records, lambda pair: pair[0])
             if (step or only_tick) and gathered.begin_step([batch for batch, _ in step]):
                 yield step
                 gathered.end_step()

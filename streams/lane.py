@@ -252,6 +252,8 @@ class Lane:
         services, outgoing, stepped = self._services, list[Outgoing](), judged.stepped
         version, arrived_ms = services.inference.version(self.modality), polled_ns / 1e6
 
+        assert len(judged.versions) == len(one.accepted)
+
         def cause_of(number: int) -> Cause:
             read, moment = one.reads[number], one.accepted[number].item.timestamp_us
             trace_id = read.trace.trace_id if read.trace else ""

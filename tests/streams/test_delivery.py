@@ -141,26 +141,44 @@ async def test_a_step_is_all_that_is_there_up_to_its_limit(harness: Harness) -> 
     for p in range(3):
         harness.deliver(TOKENS[p], 0, 10)
     harness.deliver(TOKENS[0], 10, 10)
-    steps = gather(harness.stream(), max_records=25)
+    steps = gather(harness.stream())
+    steps.size = Fixed(25)
     assert [(b.partition, b.first_offset) for b in await anext(steps)] == [(0, 0), (1, 0)]
     assert [(b.partition, b.first_offset) for b in await anext(steps)] == [(2, 0), (0, 10)]
     harness.deliver(TOKENS[1], 10, 99)
     assert [len(b) for b in await anext(steps)] == [99]  # one that is larger than a step is a step
 
 
-def test_a_step_grows_while_it_is_quick_and_shrinks_when_it_is_slow() -> None:
+class Fixed(StepSize):
+    """A step's size that learns nothing."""
+
+    def __init__(self, records: int):
+        super().__init__()
+        self.records = records
+
+    def note(self, n_records: int, took_s: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize("fixed_s", [0.0, 0.003, 0.2])
+@pytest.mark.parametrize("record_s", [15e-6, 7e-4])
+def test_a_step_is_what_takes_a_while_whatever_it_waits_for_beside(fixed_s: float, record_s: float) -> None:
+    size, chance = StepSize(), random.Random(1)
+    for _ in range(60):
+        size.note(size.records, fixed_s + size.records * record_s * chance.uniform(0.9, 1.1))
+    assert size.records * record_s > 0.4 * STEP_S
+    assert size.records * record_s < 1.5 * STEP_S
+
+
+def test_a_slow_step_makes_the_next_one_small_and_few_records_make_it_no_larger() -> None:
     size = StepSize()
     for _ in range(20):
-        size.note(size.records, size.records * 15e-6)  # 15 microseconds a record
-    assert 0.8 * STEP_S < size.records * 15e-6 < 1.2 * STEP_S
-    size.note(3, 0.004)  # too few to tell
-    kept = size.records
-    assert kept == size.records
+        size.note(size.records, size.records * 15e-6)
+    grown = size.records
+    size.note(3, 0.0001)
+    assert size.records <= grown
     for _ in range(20):
-        size.note(size.records, size.records * 7e-4)
-    assert 0.8 * STEP_S < size.records * 7e-4 < 1.2 * STEP_S
-    for _ in range(20):
-        size.note(size.records, 60.0)
+        size.note(size.records, 0.05 * size.records)
     assert size.records == LEAST_RECORDS
 
 
@@ -240,7 +258,8 @@ async def test_a_rebalance_waits_for_the_step_at_work_and_for_no_other(harness: 
         return True
 
     monkeypatch.setattr(harness.consumer, "commit", commit)
-    steps = gather(harness.stream(), max_records=1)
+    steps = gather(harness.stream())
+    steps.size = Fixed(1)
     harness.deliver(TOKENS[0], 0)
     harness.deliver(TOKENS[0], 1)
     step = await anext(steps)
