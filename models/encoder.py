@@ -35,9 +35,9 @@ T = TypeVar("T")
 class CachedEncoder:
     """The trunk over caches: prefill and decode are the same call, runs of any length of many sessions at once.
 
-    A token's hidden state depends, bit for bit, on its window alone: linear layers run on blocks of rows, and attention on batches of
-    sessions and groups of query positions, whose sizes were found to give equal bits on this machine (row_blocks.py); keys are read in
-    lengths that the position alone decides. Needs one intra-op thread: its own threads share the sessions among them.
+    A token's hidden state depends, bit for bit, on its window alone: linear layers multiply whole numbers, or run on blocks of rows, and
+    attention on batches of sessions and groups of query positions, whose sizes were found to give equal bits on this machine
+    (row_blocks.py); keys are read in lengths that the position alone decides. Needs one intra-op thread: its own threads share the sessions among them.
     """
 
     def __init__(self, trunk: Trunk, n_threads: int | None = None, product_type: torch.dtype | None = None):
@@ -147,7 +147,7 @@ def _shares(lengths: Sequence[int], n_threads: int) -> list[list[int]]:
 
 
 class _Layer:
-    """One block's weights, laid out for blocks of rows, norms and the scale of the queries folded in.
+    """One block's weights, laid out for products of rows, norms and the scale of the queries folded in.
 
     In a head of queries or keys, what is rotated together lies together.
     """

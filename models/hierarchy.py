@@ -2,8 +2,8 @@
 
 Each level is pooled from the one below by attention and has a small causal transformer of its own over the members of its kind that came
 before, so that what slid out of the token window lives on; `memory` hands it back to the token level (encoder.py adds it to the sinks).
-The same `advance` serves training (rows are documents) and a live session (one row), so both compute the same thing.
-Next: models/heads.py
+`advance` serves training, where rows are documents, and is the oracle of what a live session runs (levels_kernel.py).
+Next: models/heads.py, models/levels_kernel.py
 """
 
 from dataclasses import dataclass, fields, replace

@@ -46,11 +46,6 @@ def as_levels(row: np.ndarray, config: ModelConfig) -> Levels:
     return Levels(*(whole[parts[name]].clone().view(1, *told[name]) for name in NAMES))
 
 
-def as_row(levels: Levels) -> np.ndarray:
-    """The row of one session's levels."""
-    return np.concatenate([getattr(levels, name).numpy().reshape(-1) for name in NAMES])
-
-
 @lru_cache(maxsize=8)
 def _runs(config: ModelConfig) -> tuple[tuple[slice, type], ...]:
     """Neighbouring fields of one type."""

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from models import levels_kernel as kernel
+from models import levels_parts
 from models.heads import Heads
 from models.hierarchy import FADE, N_FLAGS, SIMILAR_TO, Hierarchy
 from models.levels_row import NAMES, empty_row, places
@@ -20,6 +21,7 @@ class LevelsStep:
 
     def __init__(self, hierarchy: Hierarchy, heads: Heads):
         """Compiles at the first start of a version, some seconds; the code is kept (machine_code.py)."""
+        assert not hierarchy.muted & {"sentence", "paragraph", "topic"}, "the compiled step mutes nothing"
         c, blocks = hierarchy.config, (hierarchy.sentence, hierarchy.paragraph, hierarchy.topic)
         where = places(c)
         self._at = np.array([where[name].start for name in NAMES] + [where[NAMES[-1]].stop])
@@ -36,8 +38,7 @@ class LevelsStep:
         self._meaning = _columns(pool.meaning)
         self._sentence = c.width + 1, c.word_width, _columns(pool.project), _numbers(pool.project.bias), _numbers(pool.norm.weight)
         row, sums = empty_row(c), np.zeros(c.width + c.word_width + 2, np.float32)
-        for _ in range(2):  # now, and not in a session's first sentence
-            row, _, _ = self.advance(row, sums, [0.0] * N_FLAGS)
+        row, _, _ = self.advance(row, sums, [0.0] * N_FLAGS)  # now, and not in a session's first sentence
         self.close_paragraph(row)
         softmax(self.topic(row)[0])
 
@@ -68,7 +69,7 @@ class LevelsStep:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities of logits, float32 (classes,)."""
-    found: np.ndarray = kernel.softmax(logits)
+    found: np.ndarray = levels_parts.softmax(logits)
     return found
 
 

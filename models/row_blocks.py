@@ -25,7 +25,8 @@ BATCHED_POSITIONS = 64
 
 
 SMALLEST = {torch.float32: 8, torch.bfloat16: 2}
-"""The smallest block: fewer rows are padded to it. Below it other kernels are used, whose bits are others (bfloat16: for a single row)."""
+"""The smallest block: fewer rows are padded to it. Below it other kernels are used, whose bits are others (bfloat16: for a single row).
+INT8 has no blocks."""
 ONE_BLOCK, STRIDE = 32, 8
 """Up to so many rows a step is padded to one block, which costs less than two that fit; more to a multiple of STRIDE."""
 

@@ -1,6 +1,6 @@
 """One session's new tokens in order: what they close, decide and say.
 
-Knows the state's fields, when a level closes and what is then found; leaves arithmetic on vectors to hierarchy.py and heads.py, and
+Knows the state's fields, when a level closes and what is then found; leaves arithmetic on vectors to levels_step.py, hierarchy.py and heads.py, and
 the trunk to encoder.py. Everything is added up token by token, so that no split into batches changes a bit.
 Next: models/steps.py
 """

@@ -104,9 +104,9 @@ async def live(request: Request, caller: Viewer, session: Annotated[str, Query(m
     """Server-sent events, 50 a second at most: `stage` (sessions drawn whole), `happening` (one thing that was said), `field` (numbers,
     every live session). With `session`, of that one alone."""
     broadcast = request.app.state.parts.broadcast
+    await request.app.state.parts.feed.look()
     if not broadcast.has_room():
         raise HTTPException(503, "too many live views are open; close one", {"Retry-After": "10"})
-    await request.app.state.parts.feed.look()
 
     async def events() -> AsyncIterator[bytes]:
         async for message in broadcast.watch(session):

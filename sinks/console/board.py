@@ -73,7 +73,7 @@ class Board:
         one = self.sessions.get(key)
         if one is None:
             one = self.sessions[key] = Layers(record.session_id, record.modality, now_s)
-        one.changed_s = now_s
+        one.changed_s = max(one.changed_s, now_s)
         self.version += 1
         one.version = self.version
         told: list[Happening] = []
@@ -117,9 +117,20 @@ class Board:
             self.summed[happening.kind] += 1
 
     def _second(self, at_s: int) -> Second:
-        if not self.seconds or self.seconds[-1].at_s < at_s:
-            self.seconds.append(Second(at_s))
-        return self.seconds[-1]
+        """The second of a record: partitions that are caught up with come one after another, so it may be an earlier one."""
+        seconds, place = self.seconds, len(self.seconds)
+        while place and seconds[place - 1].at_s > at_s:
+            place -= 1
+        if place and seconds[place - 1].at_s == at_s:
+            return seconds[place - 1]
+        found = Second(at_s)
+        if len(seconds) == seconds.maxlen:
+            if not place:
+                return found  # too long ago for the charts
+            seconds.popleft()
+            place -= 1
+        seconds.insert(place, found)
+        return found
 
     # 2. out
 

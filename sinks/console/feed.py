@@ -41,8 +41,10 @@ class Feed:
     def __init__(self, bootstrap: str, prefix: str, codec: Codec, board: Board, attention: Attention):
         self._bootstrap, self._prefix, self._codec, self._board, self._attention = bootstrap, prefix, codec, board, attention
         self._topics = {prefix + topic: record for topic, record in READ.items()}
-        self._slept_s = time.time()
-        """Wall clock since nobody looked."""
+        self._begun_s = time.time()
+        self._reached: dict[TopicPartition, int] = {}
+        """Where each partition is read on."""
+        self._is_running = False
         self._current = asyncio.Event()
         """Set while what was read is all there is."""
         self.connected = False
@@ -52,16 +54,18 @@ class Feed:
     async def look(self) -> None:
         """Somebody looks: read on, and wait a moment for what came while nobody did."""
         self._attention.look()
-        if not self.problem and not self._current.is_set():
+        if self._is_running and not self.problem and not self._current.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._current.wait(), CATCH_UP_S)
 
     async def run(self) -> None:
+        self._is_running = True
         while True:
-            await self._attention.awake()
+            if not self._attention.is_awake():
+                self.problem = ""  # who comes next is told what is so then
+                await self._attention.awake()
             try:
                 await self._read()
-                self._slept_s = time.time()
                 continue
             except (KafkaError, OSError, TimeoutError) as problem:
                 self.problem = f"no Kafka answers at {self._bootstrap} ({type(problem).__name__}); `strata status` tells what runs"
@@ -83,7 +87,7 @@ class Feed:
         )
         try:
             await asyncio.wait_for(consumer.start(), 15)
-            await self._go_back(consumer, max(self._slept_s, time.time() - LOOK_BACK_S))
+            await self._go_back(consumer)
             self.connected, self.problem = True, ""
             log.info("reading %s", ", ".join(self._topics))
             looked = 0.0
@@ -94,6 +98,7 @@ class Feed:
                     for place, records in polled.items():
                         if place.topic == topic:
                             self._apply(record_name, records)
+                self._reached |= {place: records[-1].offset + 1 for place, records in polled.items() if records}
                 if sum(map(len, polled.values())) < BATCH:
                     self._current.set()
                 if now_s - looked > 1.0:
@@ -102,19 +107,25 @@ class Feed:
                 await asyncio.sleep(0)
         finally:
             self._current.clear()
-            await asyncio.wait_for(consumer.stop(), 5)
+            with contextlib.suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(consumer.stop(), 5)
 
-    async def _go_back(self, consumer: AIOKafkaConsumer, since_s: float) -> None:
-        """Begin where reading stopped, or LOOK_BACK_S ago; as near to the end as TOO_FAR_BEHIND asks."""
+    async def _go_back(self, consumer: AIOKafkaConsumer) -> None:
+        """Begin where reading stopped, or LOOK_BACK_S ago, or when the console was started; as near to the end as TOO_FAR_BEHIND asks."""
         places = list(consumer.assignment())
         ends = await consumer.end_offsets(places)
-        found = await consumer.offsets_for_times(dict.fromkeys(places, int(since_s * 1000)))
-        begins = {place: found[place].offset if found[place] is not None else ends[place] for place in places}
+        since_ms = int(max(self._begun_s, time.time() - LOOK_BACK_S) * 1000)
+        found = await consumer.offsets_for_times(dict.fromkeys(places, since_ms))
+        begins = {}
+        for place in places:
+            first = found[place].offset if found[place] is not None else ends[place]
+            begins[place] = min(max(first, self._reached.get(place, 0)), ends[place])
         missed = sum(ends[place] - begins[place] for place in places)
         share = min(1.0, TOO_FAR_BEHIND / max(missed, 1))
         for place in places:
-            consumer.seek(place, ends[place] - int((ends[place] - begins[place]) * share))
-        self._board.skipped += missed - int(missed * share)
+            begins[place] = ends[place] - int((ends[place] - begins[place]) * share)
+            consumer.seek(place, begins[place])
+        self._board.skipped += missed - sum(ends[place] - begins[place] for place in places)
 
     def _apply(self, record_name: str, records: list) -> None:
         for record in records:
@@ -133,6 +144,7 @@ class Feed:
         waiting = sum(behind.values())
         if waiting > TOO_FAR_BEHIND:
             await consumer.seek_to_end(*[place for place, count in behind.items() if count])
+            self._reached |= {place: await consumer.position(place) for place, count in behind.items() if count}
             self._board.skipped += waiting
             log.warning("%d records behind: went on at the end", waiting)
 
@@ -164,7 +176,9 @@ class LagWatch:
             places = {n: [TopicPartition(n, p["partition"]) for p in d["partitions"]] for n, d in described.items() if not d["error_code"]}
             every = [place for some in places.values() for place in some]
             while every:
-                await self._attention.awake()
+                if not self._attention.is_awake():
+                    self._board.lag = dict.fromkeys(self._groups)
+                    await self._attention.awake()
                 begin, end = await consumer.beginning_offsets(every), await consumer.end_offsets(every)
                 for name, (group, topics) in self._groups.items():
                     committed = await _committed(admin, group)

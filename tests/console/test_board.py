@@ -173,3 +173,21 @@ def test_numbers_of_the_head_are_those_of_the_last_seconds() -> None:
     assert gauges["latency_ms"] == {"p50": 20.0, "p95": 80.0, "p99": 80.0}
     assert gauges["within_budget"] == 0.8
     assert [column[-5:] for column in board.history(105.0)[:2]] == [[100, 101, 102, 103, 104], [10] * 5]
+
+
+def test_partitions_that_are_caught_up_with_one_after_another_count_in_their_own_seconds() -> None:
+    board = Board()
+    for partition in range(2):
+        for second in range(3):
+            for n in range(4):
+                board.apply(item(n + 4 * second, session=f"s-{partition}"), 100.0 + second)
+    board.apply(item(0, session="now"), 160.0)
+    board.apply(item(1, session="now"), 101.5)
+    at, items, *_ = board.history(161.0, 62)
+    assert {a: n for a, n in zip(at, items, strict=True) if n} == {100: 8, 101: 9, 102: 8, 160: 1}
+    assert board.sessions["tokens/now"].changed_s == 160.0
+    for second in range(200, 200 + 400):
+        board.apply(item(0, session=f"late-{second}"), float(second))
+    board.apply(item(2, session="now"), 100.0)  # too long ago for the charts
+    assert board.seconds[0].at_s == 600 - 180
+    assert board.items == 25 + 1 + 400 + 1

@@ -16,7 +16,6 @@ from sinks.console.board import Board
 from sinks.console.feed import READ, Feed
 from tests.console.events import item
 
-pytestmark = pytest.mark.broker
 AWAKE_S = 0.5
 
 
@@ -60,6 +59,7 @@ async def until(fact: Callable[[], Any], seconds: float = 10.0) -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.broker
 async def test_what_came_while_nobody_looked_is_there_when_somebody_does(reading: Reading) -> None:
     await asyncio.sleep(0.5)
     assert not reading.feed.connected, "it reads though nobody ever looked"
@@ -78,6 +78,7 @@ async def test_what_came_while_nobody_looked_is_there_when_somebody_does(reading
     assert reading.board.items == 4, "nothing is read twice"
 
 
+@pytest.mark.broker
 async def test_an_open_view_keeps_it_awake(reading: Reading) -> None:
     reading.watched = True
     await reading.feed.look()
@@ -86,6 +87,7 @@ async def test_an_open_view_keeps_it_awake(reading: Reading) -> None:
     await until(lambda: reading.board.snapshot_of("seen"), 2.0)
 
 
+@pytest.mark.broker
 async def test_a_long_pause_is_not_read_whole(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "TOO_FAR_BEHIND", 20)
     for n in range(10):
@@ -93,6 +95,49 @@ async def test_a_long_pause_is_not_read_whole(reading: Reading, monkeypatch: pyt
     await reading.feed.look()
     assert 15 <= reading.board.items <= 20
     assert reading.board.items + reading.board.skipped == 100
+
+
+@pytest.mark.broker
+async def test_a_feed_that_fails_reads_nothing_twice(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "RETRY_S", 0.1)
+    reading.watched = True
+    await reading.feed.look()
+    await reading.send("one", 5)
+    await until(lambda: reading.board.items == 5)
+
+    async def broken(self: Feed, consumer: Any) -> None:
+        monkeypatch.undo()
+        raise TimeoutError("gone for a moment")
+
+    monkeypatch.setattr(Feed, "_keep_up", broken)
+    await until(lambda: not reading.feed.connected)
+    await reading.send("two", 3)
+    await until(lambda: reading.board.snapshot_of("two"))
+    assert reading.board.items == 8
+    assert sum(second.outputs for second in reading.board.seconds) == 8
+
+
+async def test_a_console_that_reads_nothing_lets_nobody_wait() -> None:
+    feed = Feed("127.0.0.1:1", "", Codec(), Board(), Attention(lambda: False))
+    began = time.monotonic()
+    await feed.look()
+    assert time.monotonic() - began < 0.5
+
+
+async def test_attention_lasts_a_while_after_a_look_and_wakes_who_waits() -> None:
+    watched = False
+    attention = Attention(lambda: watched, 0.1)
+    assert not attention.is_awake()
+    waiting = asyncio.create_task(attention.awake())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    attention.look()
+    await asyncio.wait_for(waiting, 1)
+    assert attention.is_awake()
+    await asyncio.sleep(0.15)
+    assert not attention.is_awake()
+    watched = True
+    assert attention.is_awake()
 
 
 async def test_who_looks_again_does_not_wait_for_a_kafka_that_is_away() -> None:

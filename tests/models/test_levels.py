@@ -6,15 +6,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import checkpoint, levels_kernel, levels_row
+from models import checkpoint, levels_parts, levels_row
 from models.hierarchy import N_FLAGS, Levels, last_sentence, mean, no_levels
-from models.levels_row import as_levels, as_row, empty_row, places
+from models.levels_row import NAMES, as_levels, empty_row, places
 from models.levels_step import LevelsStep, softmax
 
 
 @pytest.fixture(scope="module")
 def model():
     return checkpoint.load().model.eval().requires_grad_(False)
+
+
+def as_row(levels: Levels) -> np.ndarray:
+    return np.concatenate([getattr(levels, name).numpy().reshape(-1) for name in NAMES])
 
 
 def sentence_sums(chance: np.random.Generator, width: int, word_width: int) -> np.ndarray:
@@ -69,7 +73,7 @@ def test_the_row_before_is_not_touched(model):
 def test_half_precision_rounds_as_numpy_does(numbers):
     x = np.array(numbers, np.float32)
     found = np.empty_like(x)
-    levels_kernel.half(x, found)
+    levels_parts.half(x, found)
     with np.errstate(over="ignore"):
         wanted = x.astype(np.float16).astype(np.float32)
     assert np.array_equal(found, wanted, equal_nan=True)
@@ -88,3 +92,12 @@ def test_bytes_of_a_row_are_the_row(model):
 def test_probabilities_are_softmax():
     logits = np.array([3.0, -80.0, 2.5], np.float32)
     assert softmax(logits) == pytest.approx(torch.softmax(torch.from_numpy(logits), 0).numpy(), rel=1e-6)
+
+
+def test_a_level_that_is_muted_is_refused(model):
+    model.hierarchy.muted = frozenset(("topic",))
+    try:
+        with pytest.raises(AssertionError, match="mutes nothing"):
+            LevelsStep(model.hierarchy, model.heads)
+    finally:
+        model.hierarchy.muted = frozenset()
