@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from models import transformer
 from models.config import BufferSettings, ModelConfigError, UpdateSettings
 from models.heads import Calibration
+from models.kv_cache import KVCache
 from models.readout import MAX_STEP_ROWS, passes
 from models.steps import Item, Work
 from models.tokenizer import BOS, CHAT, SINK
@@ -315,3 +317,19 @@ def test_passes_take_every_neighbour_once_within_the_rows():
         parts = list(passes(sizes))
         assert [n for part in parts for n in range(part.start, part.stop)] == list(range(len(sizes)))
         assert all(sum(sizes[part]) <= MAX_STEP_ROWS or len(sizes[part]) == 1 for part in parts)
+
+
+def test_holes_between_caches_are_given_back_as_they_grow_and_shrink(monkeypatch):
+    calls = []
+    monkeypatch.setattr(transformer, "give_back_holes", lambda: calls.append(1))
+    model = small_model()
+    size = KVCache(model.config).n_bytes
+    monkeypatch.setattr(transformer, "TIDY_EVERY", 3 * size)
+    for n in range(8):
+        model.pool.put(f"s{n}", KVCache(model.config))
+        model._keep_small()
+    assert len(calls) == 2
+    for n in range(8):
+        model.pool.drop(f"s{n}")
+    model._keep_small()
+    assert len(calls) == 3

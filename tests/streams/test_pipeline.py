@@ -109,6 +109,21 @@ def test_performance_rows_come_only_where_they_are_due() -> None:
     assert not any(isinstance(e, PerformanceMeasured) for e in events[0])
 
 
+def test_a_cause_is_asked_for_only_where_there_is_something_to_tell() -> None:
+    asked: list[int] = []
+
+    def cause_of(number: int) -> Cause:
+        asked.append(number)
+        return cause(number)
+
+    silent = StreamConfig(sampling=SamplingConfig(input_stream=0.0))
+    result = StepResult(None, (ItemResult(0), ItemResult(1, 7, (Answer("topic", 0, 2, True, "a", 0.9),)), ItemResult(2)))
+    _, events = conclude(SessionState(), cause_of, [accepted(n) for n in range(3)], result, Timing(NOW_MS), silent)
+    assert [len(its) for its in events] == [0, 1, 0]
+    assert set(asked) == {0, 1}  # the first names the session
+    assert events[1][0].kafka_offset == 1
+
+
 def test_an_idle_session_closes_under_the_ids_of_its_state() -> None:
     state, events = conclude_idle(
         SessionState(is_open=True), cause(9), StepResult(None, (ItemResult(4, -1, (topic(0, 5, True),)),)), Timing(NOW_MS), StreamConfig()
