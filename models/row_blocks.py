@@ -16,23 +16,20 @@ from models.attention import BUCKET
 from models.config import ModelConfig
 
 SIZES = (128, 64, 32, 16, 8, 4, 2)
+"""Of blocks of rows."""
+SMALLEST = {torch.float32: 8, torch.bfloat16: 2}
+"""The smallest block: fewer rows are padded to it. Below it other kernels are used, whose bits are others (bfloat16: for a single row).
+INT8 has no blocks."""
+ONE_BLOCK, STRIDE = 32, 8
+"""Up to so many rows a step is padded to one block, which costs less than two that fit; more to a multiple of STRIDE."""
+LARGEST, TINY = 127, 1e-12
+"""Of whole numbers in INT8; of scales, for a row of zeros."""
 ATTENTION_SIZES = (64, 16, 4, 2, 1)
 """Neighbouring query positions of a session that share a product."""
 BATCHES = (16, 8, 4, 2, 1)
 """Sessions in one batched product. 16: 8 and 32 are no faster (models/measuring/trunk.py)."""
 BATCHED_POSITIONS = 64
 """Query positions in one batched product. 64: 32 is as fast, 128 slower by a seventh, for the scores no longer fit the processor's memory."""
-
-
-SMALLEST = {torch.float32: 8, torch.bfloat16: 2}
-"""The smallest block: fewer rows are padded to it. Below it other kernels are used, whose bits are others (bfloat16: for a single row).
-INT8 has no blocks."""
-ONE_BLOCK, STRIDE = 32, 8
-"""Up to so many rows a step is padded to one block, which costs less than two that fit; more to a multiple of STRIDE."""
-
-
-LARGEST, TINY = 127, 1e-12
-"""Of whole numbers in INT8; of scales, for a row of zeros."""
 
 
 class NotDeterministicError(RuntimeError):
