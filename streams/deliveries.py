@@ -7,6 +7,7 @@ Next: streams/publisher.py, streams/changelog.py
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -32,15 +33,19 @@ class Deliveries:
         self._tasks: deque[asyncio.Task[None]] = deque()
         self._published = asyncio.Event()
         """Set when the last one begun has published, or failed."""
+        self.waited_s = 0.0
+        """How long `begin` has waited for earlier ones, all in all."""
 
     async def begin(self, publish: Callable[[], Awaitable[None]], settle: Callable[[], Awaitable[None]]) -> None:
         """Wait until the one before has published, and the one before that has settled; then start this one. Raises what they raised."""
+        began_s = time.monotonic()
         while len(self._tasks) >= AT_ONCE:
             await self._oldest()
         if self._tasks:
             await self._published.wait()
             if self._tasks[0].done():
                 await self._oldest()
+        self.waited_s += time.monotonic() - began_s
         who = object()
         if self._steps().begin_step(who):
             self._published = asyncio.Event()

@@ -15,56 +15,37 @@ from streams.batching import Batch, BatchConsumer
 
 T = TypeVar("T")
 STEP_S = 0.15
-"""What a step should take at most: a record waits for the step before its own and for its own."""
+"""What a step should be worked on at most: a record waits for the step before its own and for its own."""
 LEAST_RECORDS, FIRST_RECORDS, MOST_RECORDS = 64, 256, 16_000
 """Of a step: however slow, to begin with, and however fast."""
-FADE = 0.8
-"""Of earlier steps, with each new one."""
 
 step_epoch: ContextVar[int | None] = ContextVar("step_epoch", default=None)
 """BatchConsumer.epoch when the step that runs here began; None outside of steps."""
 
 
 class StepSize:
-    """How many records a step may have: as many as take about STEP_S. Small steps answer soon, large ones cost less a record.
-
-    What counts is what one record more would take, by the line through the last steps: a step also waits for Kafka, and were that
-    counted, a slow broker would make steps small, and so everything slower.
-    """
+    """How many records a step may have: as many as are worked on for about STEP_S. Small steps answer soon, large ones cost less a record."""
 
     def __init__(self) -> None:
         self.records = FIRST_RECORDS
-        self._sums = [0.0] * 5
-        """Of the last steps, faded: their number, records, records squared, seconds, records times seconds."""
 
-    def note(self, n_records: int, took_s: float) -> None:
-        """Learn from a step. One that was not full says nothing of what a larger one would take."""
-        new = (1, n_records, n_records * n_records, took_s, n_records * took_s)
-        self._sums = [FADE * old + more for old, more in zip(self._sums, new)]
-        wanted = STEP_S / max(self._seconds_a_record(), 1e-9)
+    def note(self, n_records: int, work_s: float) -> None:
+        """Learn from a step: its work, without what it waited for. One that was not full says nothing of what a larger one would take."""
+        wanted = n_records * STEP_S / max(work_s, 1e-6)
         if wanted > self.records:
             wanted = min(wanted, 2 * self.records) if 2 * n_records >= self.records else self.records
         self.records = min(MOST_RECORDS, max(LEAST_RECORDS, int(wanted)))
-
-    def _seconds_a_record(self) -> float:
-        """The slope of the line; where steps were alike, and in doubt, nearer to the mean."""
-        count, records, squares, seconds, products = self._sums
-        mean, average = records / count, seconds / records
-        spread = squares / count - mean * mean
-        if spread < (0.1 * mean) ** 2:
-            return average
-        slope = (products / count - mean * seconds / count) / spread
-        return min(max(slope, average / 8), average)
 
 
 class Gather:
     """Steps of batches; see `gather`."""
 
-    def __init__(self, stream: Any, idle_s: float | None):
+    def __init__(self, stream: Any, idle_s: float | None, waited_s: Callable[[], float]):
         self.queue: asyncio.Queue[Any] = stream.channel.queue
         self.consumer = cast(BatchConsumer, stream.app.consumer)
         self.waiting: deque[Batch] = deque()
         self.size = StepSize()
+        self._waited_s = waited_s
         self._began_s, self._at_work = 0.0, list[Batch]()
         self._idle_s = idle_s
         if idle_s is not None:
@@ -86,16 +67,20 @@ class Gather:
             events.append(self.queue.get_nowait())
         return [event.value for event in events if event is not None]
 
+    def _worked_s(self) -> float:
+        """A clock that stands while a step waits."""
+        return time.monotonic() - self._waited_s()
+
     def begin_step(self, step: Sequence[Batch]) -> bool:
         """Whether this step may begin now."""
         step_epoch.set(self.consumer.epoch)
-        self._began_s, self._at_work = time.monotonic(), list(step)
+        self._began_s, self._at_work = self._worked_s(), list(step)
         return self.consumer.begin_step(self)
 
     def end_step(self) -> None:
         self.consumer.end_step(self)
         if self._at_work:
-            self.size.note(sum(map(len, self._at_work)), time.monotonic() - self._began_s)
+            self.size.note(sum(map(len, self._at_work)), self._worked_s() - self._began_s)
             for batch in self._at_work:  # two make a step, so that one is fetched while the other is at work
                 self.consumer.batch_records[batch.topic] = self.size.records // 2
         self._at_work = []
@@ -114,12 +99,13 @@ class Gather:
                 return step
 
 
-def gather(stream: Any, idle_s: float | None = None) -> Gather:
+def gather(stream: Any, idle_s: float | None = None, waited_s: Callable[[], float] = lambda: 0.0) -> Gather:
     """Steps: wait for one batch, take all others that are already there, so that one model step serves all partitions.
 
-    idle_s: give [] about so often while nothing comes. A step has as many records as take about STEP_S; a larger batch is a step of its own.
+    idle_s: give [] about so often while nothing comes. A step has as many records as take about STEP_S; a larger batch is a
+    step of its own. waited_s: seconds for which steps have waited for others so far: were they counted, a slow broker would make steps small.
     """
-    return Gather(stream, idle_s)
+    return Gather(stream, idle_s, waited_s)
 
 
 async def decode_ahead(gathered: Gather, decode: Callable[[Batch], T]) -> AsyncGenerator[list[tuple[Batch, T]], None]:

@@ -91,6 +91,10 @@ class Lane:
         self._services = services
         self._idle_due_ms = 0.0
 
+    def waited_s(self) -> float:
+        """Seconds for which steps have waited for deliveries, all in all."""
+        return self._deliveries.waited_s
+
     def decode(self, batch: Batch) -> Decoded:
         """A batch's records, while the step before is still running."""
         return self._reader.read_all(batch)

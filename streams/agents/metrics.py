@@ -48,5 +48,5 @@ def register(app: App, topic: str, lane: Lane) -> None:
     @batch_agent(app, topic)
     async def metrics(stream: Any) -> None:
         """All new records of all partitions -> one model step -> published, stored, acked."""
-        async for step in decode_ahead(gather(stream, idle_s=IDLE_TICK_S), lane.decode):
+        async for step in decode_ahead(gather(stream, idle_s=IDLE_TICK_S, waited_s=lane.waited_s), lane.decode):
             await lane.advance(step)

@@ -160,14 +160,23 @@ class Fixed(StepSize):
         pass
 
 
-@pytest.mark.parametrize("fixed_s", [0.0, 0.003, 0.2])
 @pytest.mark.parametrize("record_s", [15e-6, 7e-4])
-def test_a_step_is_what_takes_a_while_whatever_it_waits_for_beside(fixed_s: float, record_s: float) -> None:
+def test_a_step_is_what_is_worked_on_for_a_while(record_s: float) -> None:
     size, chance = StepSize(), random.Random(1)
-    for _ in range(60):
-        size.note(size.records, fixed_s + size.records * record_s * chance.uniform(0.9, 1.1))
-    assert size.records * record_s > 0.4 * STEP_S
-    assert size.records * record_s < 1.5 * STEP_S
+    for _ in range(30):
+        size.note(size.records, 0.003 + size.records * record_s * chance.uniform(0.9, 1.1))
+    assert 0.7 * STEP_S < size.records * record_s < 1.3 * STEP_S
+
+
+async def test_what_a_step_waits_for_makes_it_no_smaller(harness: Harness) -> None:
+    waited = 0.0
+    steps = gather(harness.stream(), waited_s=lambda: waited)
+    for n in range(6):
+        harness.deliver(TOKENS[0], 10_000 * n, 10_000)
+        await anext(steps)
+        await asyncio.sleep(0.2)
+        waited += 0.2
+    assert steps.size.records > 4000
 
 
 def test_a_slow_step_makes_the_next_one_small_and_few_records_make_it_no_larger() -> None:
@@ -177,8 +186,7 @@ def test_a_slow_step_makes_the_next_one_small_and_few_records_make_it_no_larger(
     grown = size.records
     size.note(3, 0.0001)
     assert size.records <= grown
-    for _ in range(20):
-        size.note(size.records, 0.05 * size.records)
+    size.note(grown, 0.05 * grown)
     assert size.records == LEAST_RECORDS
 
 
