@@ -16,8 +16,8 @@ from streams.batching import Batch, BatchConsumer
 T = TypeVar("T")
 STEP_S = 0.15
 """What a step should be worked on at most: a record waits for the step before its own and for its own."""
-LEAST_RECORDS, FIRST_RECORDS, MOST_RECORDS = 64, 256, 16_000
-"""Of a step: however slow, to begin with, and however fast."""
+LEAST_RECORDS, MOST_RECORDS = 256, 16_000
+"""Of a step, however slow and however fast. It begins with the least: where what is slow is not the records, fewer would make it no faster."""
 
 step_epoch: ContextVar[int | None] = ContextVar("step_epoch", default=None)
 """BatchConsumer.epoch when the step that runs here began; None outside of steps."""
@@ -27,7 +27,7 @@ class StepSize:
     """How many records a step may have: as many as are worked on for about STEP_S. Small steps answer soon, large ones cost less a record."""
 
     def __init__(self) -> None:
-        self.records = FIRST_RECORDS
+        self.records = LEAST_RECORDS
 
     def note(self, n_records: int, work_s: float) -> None:
         """Learn from a step: its work, without what it waited for. One that was not full says nothing of what a larger one would take."""
