@@ -112,7 +112,7 @@ def close_paragraph(levels, at, shape, blocks, distances, scores):
 def advance(levels, at, shape, similar_to, fade, sentence, flags, flag_weights, blocks, distances, scores, shift, meaning):
     """Hierarchy.advance, `levels` changed in place; returns the logit that the sentence starts a new topic, and its weight in its paragraph.
 
-    levels: (at[-1],), the fields one behind the other from at[n] on; shape: S, S + flags, and the members of the three rings.
+    levels: the fields one behind the other from at[n] on; shape: S, S + flags, and the members of the three rings.
     flags: (F,); flag_weights: (F, S); blocks: arrays of the three levels' transformers, stacked; distances: of each its own;
     scores: weights (3, S) and biases (3,) of sentence, paragraph, topic; shift: its two layers; meaning: (S, W).
     """

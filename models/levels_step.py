@@ -24,7 +24,7 @@ class LevelsStep:
         assert not hierarchy.muted & {"sentence", "paragraph", "topic"}, "the compiled step mutes nothing"
         c, blocks = hierarchy.config, (hierarchy.sentence, hierarchy.paragraph, hierarchy.topic)
         where = places(c)
-        self._at = np.array([where[name].start for name in NAMES] + [where[NAMES[-1]].stop])
+        self._at = np.array([where[name].start for name in NAMES])
         self._shape = np.array([c.sentence_width, where["sentences"].stop // c.sentence_reach, c.sentence_reach, c.paragraph_reach, c.topic_reach])  # fmt: skip
         self._flags = _columns(hierarchy.flags)
         norms = np.stack([np.stack([_numbers(b.norm.weight), _numbers(b.feed_norm.weight)]) for b in blocks])

@@ -58,7 +58,7 @@ class Product(Protocol):
         ...
 
 
-def product(weight: Tensor, kind: torch.dtype = torch.float32) -> Product:
+def product(weight: Tensor, kind: torch.dtype) -> Product:
     """weight: float32 (K, N), contiguous. kind: what its numbers and those of x are rounded to; torch.int8, bfloat16 or float32."""
     return Int8Rows(weight) if kind == torch.int8 else RowBlocks(weight, kind)
 

@@ -255,7 +255,6 @@ class Lane:
         """Records to publish for one session; its state and model state are the new ones then. Adds to `traced`."""
         services, outgoing, stepped = self._services, list[Outgoing](), judged.stepped
         version, arrived_ms = services.inference.version(self.modality), polled_ns / 1e6
-
         assert len(judged.versions) == len(one.accepted)
 
         def cause_of(number: int) -> Cause:
