@@ -15,7 +15,7 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams import batching, polling
+from streams import batching, gathering, polling
 from streams.batching import MAX_IN_FLIGHT, Batch, BatchConsumer
 from streams.delivery import App, decode_ahead, gather, make_app
 from streams.gathering import LEAST_RECORDS, STEP_S, StepSize
@@ -149,6 +149,24 @@ async def test_a_step_is_all_that_is_there_up_to_its_limit(harness: Harness) -> 
     assert [len(b) for b in await anext(steps)] == [99]  # one that is larger than a step is a step
 
 
+class Clock:
+    """Seconds that pass as a test says."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock steps are timed by: what they took must not depend on how busy the machine is."""
+    clock = Clock()
+    monkeypatch.setattr(gathering, "time", clock)
+    return clock
+
+
 class Fixed(StepSize):
     """A step's size that learns nothing."""
 
@@ -168,13 +186,13 @@ def test_a_step_is_what_is_worked_on_for_a_while(record_s: float) -> None:
     assert 0.7 * STEP_S < size.records * record_s < 1.3 * STEP_S
 
 
-async def test_what_a_step_waits_for_makes_it_no_smaller(harness: Harness) -> None:
+async def test_what_a_step_waits_for_makes_it_no_smaller(harness: Harness, clock: Clock) -> None:
     waited = 0.0
     steps = gather(harness.stream(), waited_s=lambda: waited)
     for n in range(6):
         harness.deliver(TOKENS[0], 10_000 * n, 10_000)
         await anext(steps)
-        await asyncio.sleep(0.2)
+        clock.now += 0.201
         waited += 0.2
     assert steps.size.records > 4000
 
@@ -190,7 +208,7 @@ def test_a_slow_step_makes_the_next_one_small_and_few_records_make_it_no_larger(
     assert size.records == LEAST_RECORDS
 
 
-async def test_batches_are_half_of_what_a_step_can_take_and_changelogs_come_whole(harness: Harness) -> None:
+async def test_batches_are_half_of_what_a_step_can_take_and_changelogs_come_whole(harness: Harness, clock: Clock) -> None:
     consumer, changelog = harness.consumer, TP("app-table-changelog", 0)
     consumer._is_changelog_tp = lambda tp: tp == changelog  # type: ignore[method-assign]
     assert consumer.most_records(TOKENS[0]) == batching.FIRST_BATCH
@@ -199,6 +217,7 @@ async def test_batches_are_half_of_what_a_step_can_take_and_changelogs_come_whol
     for n in range(12):  # each step is full, and quick
         harness.deliver(TOKENS[0], 10_000 * n, 10_000)
         await anext(steps)
+        clock.now += 0.001
     assert consumer.most_records(TOKENS[0]) == 4000
     assert consumer.most_records(TP("another", 0)) == batching.FIRST_BATCH
 
