@@ -5,7 +5,7 @@ Next: models/walk.py
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from models.config import ModelConfig
 from models.labels import OTHER, LabelScoring
+from models.session_ngrams import TRUNK_ALONE, Weights, checked
 
 SGD_DOMAINS = (
     "Banks", "Buses", "Calendar", "Events", "Flights", "Homes", "Hotels", "Media", "Movies", "Music", "RentalCars", "Restaurants",
@@ -31,7 +32,9 @@ class Calibration:
     """Fitted on dev data, stored with the weights. A temperature divides logits; a threshold is on the calibrated probability."""
 
     topic_scoring: LabelScoring = field(default_factory=LabelScoring)
-    """How head and similarity are pooled for the topic being read."""
+    """How head and similarity are pooled for the topic being read; the temperature is that of chat."""
+    text_topic_temperature: float = 0.0
+    """The same of running text; 0 takes chat's."""
     document_scoring: LabelScoring = field(default_factory=LabelScoring)
     shift_temperature: float = 1.0
     shift_bias: float = 0.0
@@ -40,6 +43,14 @@ class Calibration:
     text_shift_bias: float = 0.0
     chat_threshold: float = 0.5
     text_threshold: float = 0.5
+    ngram_weights: Weights = TRUNK_ALONE
+    """How the session's own n-grams are mixed into what the trunk says of the next token (session_ngrams.py)."""
+
+    def topics(self, is_chat: bool) -> LabelScoring:
+        """How the topic being read is scored."""
+        if is_chat or not self.text_topic_temperature:
+            return self.topic_scoring
+        return replace(self.topic_scoring, temperature=self.text_topic_temperature)
 
 
 class Heads(nn.Module):
@@ -72,7 +83,9 @@ def session_logits(document: Tensor, sentences: Tensor) -> Tensor:
 def calibration_of(table: dict[str, Any]) -> Calibration:
     """What asdict() made of a calibration. Raises TypeError or ModelConfigError for another table."""
     scorings = {name: LabelScoring.from_json(table[name]) for name in ("topic_scoring", "document_scoring")}
-    return Calibration(**(table | scorings))
+    ngrams = tuple(map(tuple, table.get("ngram_weights", TRUNK_ALONE)))
+    checked(ngrams)
+    return Calibration(**(table | scorings | {"ngram_weights": ngrams}))
 
 
 def shift_probability(logit: float, temperature: float, bias: float) -> float:

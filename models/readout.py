@@ -15,6 +15,7 @@ from models.hierarchy import SCORE_LIMIT, Pool
 from models.kv_cache import KVCache
 from models.plan import Plan
 from models.row_blocks import RowBlocks
+from models.session_ngrams import SessionNgrams
 from models.session_state import TextState
 from models.steps import ItemResult, Work
 from models.walk import Encoded, Walk
@@ -60,8 +61,8 @@ class Job:
 class Readout:
     """Pooling weights and surprise, in block products for all sessions."""
 
-    def __init__(self, encoder: CachedEncoder, pool: Pool):
-        self.encoder = encoder
+    def __init__(self, encoder: CachedEncoder, pool: Pool, ngrams: SessionNgrams):
+        self.encoder, self.ngrams = encoder, ngrams
         padded = torch.nn.functional.pad(pool.scores.weight.t(), (0, 15)).contiguous()  # 16 columns: whole vectors
         self.scores, self.bias = RowBlocks(padded), torch.nn.functional.pad(pool.scores.bias, (0, 15))
 
@@ -88,9 +89,16 @@ class Readout:
         made, at, told = [], 0, 0
         for job, part in zip(jobs, parts):
             n_told = 0 if job.is_chat else len(part)
-            made.append(Encoded(part.numpy(), weights[at : at + len(part)], found[told : told + n_told], job.attention))
+            nats = self._with_ngrams(job, turn, found[told : told + n_told]) if n_told else []
+            made.append(Encoded(part.numpy(), weights[at : at + len(part)], nats, job.attention))
             at, told = at + len(part), told + n_told
         return made
+
+    def _with_ngrams(self, job: Job, turn: int, nats: Sequence[float]) -> list[float]:
+        """The stretch's surprise once the session's own words in the window have their say."""
+        stretch = job.plan.window.stretches[turn]
+        window = np.frombuffer(job.state.window, np.uint16) if stretch.prefix is None else np.asarray(stretch.prefix, np.uint16)
+        return self.ngrams.mixed(window[self.encoder.config.n_sinks :], stretch.ids, nats)
 
 
 def _size(job: Job) -> int:

@@ -27,6 +27,7 @@ from models.levels_step import LevelsStep
 from models.memory import give_back_holes, keep_freed_memory
 from models.plan import Event, plan
 from models.readout import Job, Readout, passes
+from models.session_ngrams import SessionNgrams
 from models.session_state import TextState, new_state, unpack_memory
 from models.steps import Answer, ItemResult, StepResult, Work
 from models.tokenizer import CHAT
@@ -76,7 +77,7 @@ class StreamingHierarchicalTransformer:
         self.pool = CachePool(settings.state.max_cache_size_mb * 2**20)
         self._tidied_at = 0
         self.hierarchy, self.words = loaded.model.hierarchy, loaded.model.words
-        self.readout = Readout(self.encoder, self.hierarchy.pool)
+        self.readout = Readout(self.encoder, self.hierarchy.pool, SessionNgrams(loaded.calibration.ngram_weights))
         labels = label_set(settings.topics, config.labels)
         named = Labels(labels.names, label_vectors(labels, self.embed), labels.columns(config.labels))
         step = LevelsStep(self.hierarchy, loaded.model.heads)

@@ -361,7 +361,7 @@ class Walk:
             p = labels.probabilities(meaning, head, c.document_scoring)
         else:
             gist = self._topic_of(self._open_row() if not is_final else self.row)[1]
-            p = labels.probabilities(gist, self.segment_logits(not is_final), c.topic_scoring)
+            p = labels.probabilities(gist, self.segment_logits(not is_final), c.topics(self.is_chat))
         best = max(range(len(p)), key=p.__getitem__)
         output["probabilities"] = {label: round(x, 6) for label, x in zip(labels.names, p)}
         return Answer("topic", start, end, is_final, labels.names[best], p[best], output=output)

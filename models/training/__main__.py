@@ -24,8 +24,9 @@ from models.config import ModelConfig, ModelConfigError
 from models.heads import LABELS, Calibration
 from models.memory import keep_freed_memory
 from models.sealed import CheckpointError
+from models.session_ngrams import SessionNgrams
 from models.tokenizer import CHAT, TEXT, WordTokenizer, load_tokenizer, train_tokenizer
-from models.training import calibrate, card, inputs, loop, meanings, rolling, state, word_table
+from models.training import calibrate, card, inputs, loop, meanings, ngram_weights, rolling, state, word_table
 from models.training.data import CHAT_SETS, Document, all_texts, documents_of, language_stream
 from models.training.language import fresh_trunk, language_stage
 from models.training.multitask import levels_stage
@@ -39,6 +40,8 @@ from models.words import WordTable
 
 SGD_LIMIT = 240
 """SGD dev dialogues that are played."""
+LANGUAGE_CHARACTERS = 400_000
+"""Of dev text that surprise is measured on; as many behind it say how the session's n-grams are weighed."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -181,9 +184,12 @@ def finish(a: argparse.Namespace, model: TextModel, tokenizer: WordTokenizer, te
     played = list(calibrate.dev_documents(a.data, {"sgd_multi": SGD_LIMIT}))
     calibrate.play(running, played, tell)
     without = left_out(a.without)
-    calibration = calibrate.fit([d for d in played[::2] if d.source not in without], LABELS)
-    figures = calibrate.figures([d for n, d in enumerate(played) if n % 2 or d.source in without], calibration, LABELS)
-    language = calibrate.language_figures(running, a.data, 400_000)
+    figures = calibrate.figures(calibrate.cross_fitted(played, LABELS, without), LABELS)
+    calibration = calibrate.fit([d for d in played if d.source not in without], LABELS)
+    texts = calibrate.held_out_texts(a.data, LANGUAGE_CHARACTERS, behind=LANGUAGE_CHARACTERS)
+    calibration = replace(calibration, ngram_weights=ngram_weights.fit(running, calibrate.plain(texts), tell))
+    running.readout.ngrams = SessionNgrams(calibration.ngram_weights)
+    language = calibrate.language_figures(running, a.data, LANGUAGE_CHARACTERS)
     run = {
         "parameters": sum(p.numel() for p in model.parameters()), "seed": a.seed, "sgd_limit": SGD_LIMIT, "history": a.history, "without": a.without,
         "command": f"python -m models.training --steps-language {a.steps_language} --steps-levels {a.steps_levels}"

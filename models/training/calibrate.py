@@ -1,7 +1,7 @@
 """Stage three: thresholds and temperatures from dev data, and the figures of the model card, all measured on the running model.
 
-Knows how dev documents are played, scored and fitted; leaves wording to card.py. Fitted on every other dev document and judged on the rest,
-so that no figure is read off the data that chose it.
+Knows how dev documents are played, scored and fitted; leaves wording to card.py. What ships is fitted on all dev documents; figures are
+cross-fitted, each half judged by what the other half chose, so that no figure is read off the data that chose it.
 Next: models/training/card.py
 """
 
@@ -10,7 +10,7 @@ import lzma
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -241,19 +241,35 @@ def fit(documents: Sequence[Played], labels: Sequence[str]) -> Calibration:
         else:
             c = replace(c, text_shift_temperature=t, text_shift_bias=b, text_threshold=best)
     columns = DEFAULT.columns(labels)
-    units = _balanced(
-        (z, near, label, d.source) for d in documents for z, near, label in _label_truths(d, threshold_logit(d, c)) if label in labels
+    units, of_chat, of_text = (
+        _balanced(
+            (z, near, label, d.source)
+            for d in documents
+            if bool(d.speakers) in modalities
+            for z, near, label in _label_truths(d, threshold_logit(d, c))
+            if label in labels
+        )
+        for modalities in ((True, False), (True,), (False,))
     )
     wholes = _balanced((*d.document, d.whole, d.source) for d in documents if d.whole in labels and d.document)
-    scorings = []
-    for cases in (units, wholes):
-        heads, near = np.array([case[0] for case in cases]), np.stack([case[1] for case in cases])
-        scorings.append(label_scoring.fit(near, heads, np.array([labels.index(str(case[2])) for case in cases]), columns))
-    return replace(c, topic_scoring=scorings[0], document_scoring=scorings[1])
+    topics, document = (label_scoring.fit(*_truths_of(cases, labels), columns) for cases in (units, wholes))
+    chat, text = (
+        label_scoring.with_temperature(topics, *_truths_of(cases, labels), columns) if cases else topics for cases in (of_chat, of_text)
+    )
+    return replace(c, topic_scoring=chat, text_topic_temperature=text.temperature, document_scoring=document)
 
 
 Case = tuple[list[float], np.ndarray, str | None, str]
 """Head's logits, likeness to the labels, the true label, the set."""
+
+
+def _truths_of(cases: Sequence[Case], labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Likeness, head's logits and the place of the true label among `labels`."""
+    return (
+        np.stack([case[1] for case in cases]),
+        np.array([case[0] for case in cases]),
+        np.array([labels.index(str(case[2])) for case in cases]),
+    )
 
 
 def _balanced(cases: Iterable[Case]) -> list[Case]:
@@ -297,36 +313,45 @@ def threshold_logit(d: Played, c: Calibration) -> float:
     return (_logit(c.text_threshold) - c.text_shift_bias) * c.text_shift_temperature
 
 
-def figures(documents: Sequence[Played], c: Calibration, labels: Sequence[str]) -> dict[str, Any]:
-    """Scores per set, label accuracy and calibration error, with calibration `c`."""
+def cross_fitted(documents: Sequence[Played], labels: Sequence[str], left_out: Container[str] = ()) -> list[tuple[Played, Calibration]]:
+    """Each document with a calibration that it had no part in: fitted on every other one, the half it is not of; never on sets left out."""
+    halves = [fit([d for d in documents[n::2] if d.source not in left_out], labels) for n in (0, 1)]
+    return [(d, halves[1 - n % 2]) for n, d in enumerate(documents)]
+
+
+def figures(judged: Sequence[tuple[Played, Calibration]], labels: Sequence[str]) -> dict[str, Any]:
+    """Scores per set, label accuracy and calibration error of documents, each under its calibration."""
     out: dict[str, Any] = {"segments": {}, "labels": {}, "ece": {}}
-    number = {label: n for n, label in enumerate(labels)}
+    number, columns = {label: n for n, label in enumerate(labels)}, DEFAULT.columns(labels)
     confidences: dict[str, tuple[list[float], list[bool]]] = {}
-    for source in sorted({d.source for d in documents}):
-        mine = [d for d in documents if d.source == source]
-        chat = bool(mine[0].speakers)
-        t, b = (c.shift_temperature, c.shift_bias) if chat else (c.text_shift_temperature, c.text_shift_bias)
-        if mine[0].segment_ends:
-            pairs = [(d.segment_ends or [], ends(d, threshold_logit(d, c))) for d in mine]
+    for source in sorted({d.source for d, _ in judged}):
+        mine = [(d, c) for d, c in judged if d.source == source]
+        chat = bool(mine[0][0].speakers)
+        if mine[0][0].segment_ends:
+            pairs = [(d.segment_ends or [], ends(d, threshold_logit(d, c))) for d, c in mine]
             every = segmentation((y, [0] + [0] * (len(y) - 1)) for y, _ in pairs)["score"]
             out["segments"][source] = segmentation(pairs) | {"documents": len(mine), "no_boundary_score": every}
             p, y = confidences.setdefault(f"shift {'chat' if chat else 'tokens'}", ([], []))
-            for d in mine:
+            for d, c in mine:
+                t, b = (c.shift_temperature, c.shift_bias) if chat else (c.text_shift_temperature, c.text_shift_bias)
                 for logit, truth in _shift_truths(d):
                     p.append(1 / (1 + math.exp(-(logit / t + b))))
                     y.append(bool(truth))
-        units = [case for d in mine for case in _label_truths(d, threshold_logit(d, c)) if case[2] in number]
-        wholes = [(*d.document, d.whole) for d in mine if d.whole in number and d.document]
-        for name, rows, scoring in (("topic", units, c.topic_scoring), ("document", wholes, c.document_scoring)):
-            if rows:
-                heads, near = np.array([r[0] for r in rows]), np.stack([r[1] for r in rows])
-                p = np.exp(scores(near, heads, DEFAULT.columns(labels), scoring))
-                truths = [number[str(r[2])] for r in rows]
-                hits = [bool(guess == truth) for guess, truth in zip(p.argmax(-1), truths)]
+        told: dict[str, list[tuple[np.ndarray, int]]] = {"topic": [], "document": []}
+        for d, c in mine:
+            units = [case for case in _label_truths(d, threshold_logit(d, c)) if case[2] in number]
+            wholes = [(*d.document, d.whole)] if d.whole in number and d.document else []
+            for name, cases, scoring in (("topic", units, c.topics(chat)), ("document", wholes, c.document_scoring)):
+                if cases:
+                    heads, near = np.array([case[0] for case in cases]), np.stack([case[1] for case in cases])
+                    told[name] += zip(np.exp(scores(near, heads, columns, scoring)), [number[str(case[2])] for case in cases])
+        for name, answers in told.items():
+            if answers:
+                truths, hits = [truth for _, truth in answers], [bool(p.argmax() == truth) for p, truth in answers]
                 most = max(np.bincount(truths).tolist()) / len(truths)
                 out["labels"][f"{source} {name}"] = {"accuracy": sum(hits) / len(hits), "most_common": most, "n": len(hits)}
                 kept, right = confidences.setdefault(f"{name}, {'sets of one label' if most == 1 else 'sets of many labels'}", ([], []))
-                kept += p.max(-1).tolist()
+                kept += [float(p.max()) for p, _ in answers]
                 right += hits
     out["ece"] = {name: calibration_error(kept, right) for name, (kept, right) in confidences.items()}
     return out
@@ -335,23 +360,32 @@ def figures(documents: Sequence[Played], c: Calibration, labels: Sequence[str]) 
 def language_figures(model: StreamingHierarchicalTransformer, folder: Path, limit: int) -> dict[str, float]:
     """Bits per byte of held-out plain text, streamed; beside gzip and xz over the same text, as one file."""
     texts = held_out_texts(folder, limit)
-    documents = [Played("plain", ["".join(words) for words in _groups(split_words(t), 50)]) for t in texts]
+    documents = plain(texts)
     play(model, documents, lambda line: None)
     data = "".join(texts).encode()
     return {"bytes": len(data), "model": sum(d.nats for d in documents) / math.log(2) / len(data), **compressor_figures(data)}
 
 
-def held_out_texts(folder: Path, limit: int) -> list[str]:
-    """Beginnings of dev texts, of 30,000 characters at most: of each set the same share of `limit` characters, as far as it has them."""
+def plain(texts: Iterable[str]) -> list[Played]:
+    """Running texts in pieces of 50 words."""
+    return [Played("plain", ["".join(words) for words in _groups(split_words(text), 50)]) for text in texts]
+
+
+def held_out_texts(folder: Path, limit: int, behind: int = 0) -> list[str]:
+    """Beginnings of dev texts, of 30,000 characters at most: of each set the same share of `limit` characters, as far as it has them.
+
+    behind: of the texts that come after those that are taken for a `limit` of so many characters.
+    """
     found: list[str] = []
     sources = [list(texts) for _, texts in plain_sources(folder, "dev")]
     for texts in sources:
-        left = limit // len(sources)
+        passed, left = behind // len(sources), limit // len(sources)
         for text in texts:
-            found.append(text[: min(30_000, left)])
-            left -= len(found[-1])
-            if left <= 0:
-                break
+            if passed > 0:
+                passed -= min(30_000, len(text))
+            elif left > 0:
+                found.append(text[: min(30_000, left)])
+                left -= len(found[-1])
     return found
 
 

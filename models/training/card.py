@@ -49,13 +49,13 @@ states, decides topic shifts, labels the topic being read, and measures surprise
 
 Stage one: next token on text, and on dialogues outside the four labelled chat sets (dialseg711, superdialseg, tiage, sgd_multi). Stage two: next token, topic shift, topic label, session label, and what
 the teacher (MiniLM) says each sentence means, on the train parts; also MTS-Dialog's dialogues and notes joined into visits and notes of one to five sections, and ACI-Bench's notes with
-their headings{f"; without {run['without']}" if run.get("without") else ""}. Stage three: thresholds, temperatures and biases on dev. The same seed, steps and data give the same run (docs/training.md).
+their headings{f"; without {run['without']}" if run.get("without") else ""}. Stage three: thresholds, temperatures, biases and what the session's n-grams weigh, on dev. The same seed, steps and data give the same run (docs/training.md).
 
 {SOURCES}
 
 ## Held-out figures
-Measured on the running (streaming, half-precision-stored) model. Calibration and thresholds were fitted on every other dev document of each set; the
-figures are of the remaining ones (the two weights by which labels are mixed over a segment and a session were chosen on all of dev). SGD dev: first {run["sgd_limit"]} dialogues.
+Measured on the running (streaming, half-precision-stored) model. The calibration that ships was fitted on all dev documents; these figures are
+cross-fitted: each half of the dev documents under a calibration of the other half (the two weights by which labels are mixed over a segment and a session were chosen on all of dev). SGD dev: first {run["sgd_limit"]} dialogues.
 
 Topic segments, decided at the item or sentence itself, from the past only (Pk, WindowDiff, F1, Score as in SuperDialseg; last column: the
 Score of never finding a boundary). DialSeg711 in-domain is mostly finding the seam between joined dialogues; 194 of 250 SuperDialseg dev dialogues
@@ -77,7 +77,7 @@ Expected calibration error, 15 equal-mass bins:
 |---|---|
 {errors}
 
-Plain text held out ({language["bytes"]:,} bytes of dev books, PEPs, documentation and Wikipedia), bits per byte: **model {language["model"]:.3f}**,
+Plain text held out ({language["bytes"]:,} bytes of dev books, PEPs, documentation and Wikipedia), bits per byte, the session's own n-grams in it: **model {language["model"]:.3f}**,
 xz -9e {language["xz"]:.3f}, gzip -9 {language["gzip"]:.3f} (both over the whole text as one file).
 
 Calibration: {calibration}.

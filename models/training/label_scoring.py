@@ -45,7 +45,15 @@ def fit(near: np.ndarray, head_logits: np.ndarray, truths: np.ndarray, columns: 
         scoring = min((replace(scoring, scale=x) for x in SCALES), key=lost)
 
     # 2. beside the head, on the whole set: whom to trust, and how sure both are together
-    tried = (replace(scoring, mix=mix, temperature=t) for mix in MIXES for t in TEMPERATURES)
+    tried = (with_temperature(replace(scoring, mix=mix), near, head_logits, truths, columns) for mix in MIXES)
+    return min(tried, key=lambda s: log_loss(scores(near, head_logits, columns, s), truths))
+
+
+def with_temperature(
+    scoring: LabelScoring, near: np.ndarray, head_logits: np.ndarray, truths: np.ndarray, columns: np.ndarray
+) -> LabelScoring:
+    """The scoring with the temperature of least log loss on these cases (see fit)."""
+    tried = (replace(scoring, temperature=t) for t in TEMPERATURES)
     return min(tried, key=lambda s: log_loss(scores(near, head_logits, columns, s), truths))
 
 
