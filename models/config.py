@@ -120,6 +120,8 @@ class TextSettings:
     hierarchical_update: UpdateSettings = field(default_factory=UpdateSettings)
     state: CacheSettings = field(default_factory=CacheSettings)
     topics: TopicSettings = field(default_factory=TopicSettings)
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where the trunk runs (devices.py); no section, `model_device` of the worker."""
 
 
 def check(settings: TextSettings, config: ModelConfig) -> None:

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +20,12 @@ from torch import Tensor
 from models.attention import rotary_tables
 from models.batched_attention import BatchedAttention, Scratch
 from models.config import MARKS, ModelConfig
+from models.kv_cache import KVCache, SessionCache
 from models.row_blocks import SIZES, equal_attention_sizes, natural_type, product
 from models.step_layout import Layout, Run
 from models.trunk import Block, Trunk
 
-__all__ = ["CachedEncoder", "Run", "normal"]
+__all__ = ["CachedEncoder", "Encoder", "Run", "normal"]
 SURPRISE_ROWS = 128
 """Rows of logits held at a time."""
 SHARED_ROWS = 48
@@ -32,8 +33,35 @@ SHARED_ROWS = 48
 T = TypeVar("T")
 
 
+class Encoder(Protocol):
+    """The trunk over caches of its own kind, wherever it runs (devices.py)."""
+
+    config: ModelConfig
+    n_threads: int
+    """Of the CPU, that share a step."""
+
+    def new_cache(self) -> SessionCache:
+        """An empty one."""
+        ...
+
+    def missing_bytes(self, runs: Sequence[Run[Any]]) -> int:
+        """What other caches must give up before these runs can be encoded."""
+        ...
+
+    def encode(self, runs: Sequence[Run[Any]]) -> list[Tensor]:
+        """Append each run to its cache and return its hidden states, float32 (tokens, C), normalised, on the CPU.
+
+        Each cache may stand in one run only. On an exception the caches of the runs are no longer valid.
+        """
+        ...
+
+    def nats(self, hidden: Tensor, targets: Sequence[int]) -> list[float]:
+        """Negative log-likelihood of each row's next token, nats. hidden: float32 (N, C)."""
+        ...
+
+
 class CachedEncoder:
-    """The trunk over caches: prefill and decode are the same call, runs of any length of many sessions at once.
+    """Encoder on the CPU: the trunk over caches: prefill and decode are the same call, runs of any length of many sessions at once.
 
     A token's hidden state depends, bit for bit, on its window alone: linear layers multiply whole numbers, or run on blocks of rows, and
     attention on batches of sessions and groups of query positions, whose sizes were found to give equal bits on this machine
@@ -61,12 +89,15 @@ class CachedEncoder:
         self.lock = threading.Lock()
         """One step at a time: its threads own the scratches."""
 
-    @torch.inference_mode()
-    def encode(self, runs: Sequence[Run]) -> list[Tensor]:
-        """Append each run to its cache and return its hidden states, float32 (tokens, C), normalised.
+    def new_cache(self) -> KVCache:
+        return KVCache(self.config)
 
-        Each cache may stand in one run only. On an exception the caches of the runs are no longer valid.
-        """
+    def missing_bytes(self, runs: Sequence[Run[KVCache]]) -> int:
+        """None: a step may take more than the budget for as long as it lasts."""
+        return 0
+
+    @torch.inference_mode()
+    def encode(self, runs: Sequence[Run[KVCache]]) -> list[Tensor]:
         shares = _shares([len(run.ids) for run in runs], self.n_threads)
         with self.lock:
             found = self._together([partial(self._encode, [runs[n] for n in share], thread) for thread, share in enumerate(shares)])
@@ -85,7 +116,7 @@ class CachedEncoder:
             wait(others)
 
     @torch.inference_mode()
-    def _encode(self, runs: Sequence[Run], thread: int) -> list[Tensor]:
+    def _encode(self, runs: Sequence[Run[KVCache]], thread: int) -> list[Tensor]:
         """One thread's share of a step."""
         c = self.config
         layout = Layout(runs, c, self.attention_sizes, self.unembedding.padded(sum(len(run.ids) for run in runs)))
@@ -101,14 +132,13 @@ class CachedEncoder:
         hidden = normal(x) * self.norm
         return [hidden[first : first + len(run.ids)] for run, first in zip(runs, layout.first_rows)]
 
-    def _remember(self, run: Run, rows: Tensor) -> None:
+    def _remember(self, run: Run[KVCache], rows: Tensor) -> None:
         """Add the run's memory to the embeddings of the sinks it holds."""
         first, stop = max(run.cache.length, MARKS), min(run.cache.length + len(run.ids), self.config.n_sinks)
         if first < stop and run.memory is not None:
             rows[first - run.cache.length : stop - run.cache.length] += run.memory[first - MARKS : stop - MARKS]
 
     def nats(self, hidden: Tensor, targets: Sequence[int]) -> list[float]:
-        """Negative log-likelihood of each row's next token, nats. hidden: float32 (N, C)."""
         rows = max(SHARED_ROWS, min(SURPRISE_ROWS, -(-len(targets) // self.n_threads)))
         parts = list(zip(hidden.split(rows), (targets[at : at + rows] for at in range(0, len(targets), rows))))
         n_shares = min(self.n_threads, len(parts))

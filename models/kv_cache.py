@@ -6,6 +6,8 @@ A cache is a pure function of its window's token ids and of the memory in its si
 Next: models/encoder.py
 """
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,15 +20,30 @@ BYTES_PER_NUMBER = 2
 """float16: ten bits of fraction, and this processor family turns 8 or 16 of them into float32 at a time."""
 
 
+class SessionCache(Protocol):
+    """What a session's keys and values are to those who never read them."""
+
+    window: bytes
+    """Token ids held, uint16 little-endian; what must agree with a session's state before the cache is used."""
+    memory: bytes
+    """What the sinks carry, as the session's state has it; empty for nothing. It must agree as well."""
+
+    @property
+    def length(self) -> int:
+        """Tokens held."""
+        ...
+
+    @property
+    def n_bytes(self) -> int: ...
+
+
 class KVCache:
-    """Keys (after rotation, transposed) and values of every layer, float16; capacity grows by buckets."""
+    """SessionCache on the CPU: keys (after rotation, transposed) and values of every layer, float16; capacity grows by buckets."""
 
     def __init__(self, config: ModelConfig):
         self.config = config
         self.window = b""
-        """Token ids held, uint16 little-endian; what must agree with a session's state before the cache is used."""
         self.memory = b""
-        """What the sinks carry, as the session's state has it; empty for nothing. It must agree as well."""
         self._hold(*self._zeros(BUCKET))
 
     def _zeros(self, capacity: int) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.encoder import CachedEncoder
+from models.encoder import Encoder
 from models.hierarchy import SCORE_LIMIT, Pool
-from models.kv_cache import KVCache
+from models.kv_cache import SessionCache
 from models.plan import Plan
 from models.row_blocks import RowBlocks
 from models.session_ngrams import SessionNgrams
@@ -44,7 +44,7 @@ class Job:
     state: TextState
     is_chat: bool
     plan: Plan
-    cache: KVCache
+    cache: SessionCache
     cache_hit: bool
     walk: Walk
     results: list[ItemResult] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Job:
 class Readout:
     """Pooling weights and surprise, in block products for all sessions."""
 
-    def __init__(self, encoder: CachedEncoder, pool: Pool, ngrams: SessionNgrams):
+    def __init__(self, encoder: Encoder, pool: Pool, ngrams: SessionNgrams):
         self.encoder, self.ngrams = encoder, ngrams
         padded = torch.nn.functional.pad(pool.scores.weight.t(), (0, 15)).contiguous()  # 16 columns: whole vectors
         self.scores, self.bias = RowBlocks(padded), torch.nn.functional.pad(pool.scores.bias, (0, 15))

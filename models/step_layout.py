@@ -6,6 +6,7 @@ Next: models/encoder.py
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,17 +14,21 @@ from torch import Tensor
 
 from models.attention import BUCKET, bucket_of
 from models.config import ModelConfig
-from models.kv_cache import KVCache
+from models.kv_cache import KVCache, SessionCache
 
 LATER = torch.where(torch.arange(BUCKET) > torch.arange(BUCKET)[:, None], float("-inf"), 0.0)
 """Row p: what a query at place p of its bucket adds to its scores with that bucket's keys. Earlier buckets it sees whole."""
 
 
+Cache = TypeVar("Cache", bound=SessionCache)
+
+
 @dataclass(slots=True)
-class Run:
+class Run(Generic[Cache]):
     """Consecutive new tokens of one session, to be appended to its cache."""
 
-    cache: KVCache
+    cache: Cache
+    """Of the encoder that reads the run."""
     ids: Sequence[int]
     watch: Sequence[int] = ()
     """Positions among them whose attention over the window, in the last layer, is reported."""
@@ -45,14 +50,14 @@ class Batch:
     stop: int
     mask: Tensor
     """(sessions, 1, positions, 1, BUCKET), for the last bucket of the keys."""
-    watched: list[tuple[Run, int, int, int]]
+    watched: list[tuple[Run[KVCache], int, int, int]]
     """Run, place of its session, place of the position among its positions, position in the window."""
 
 
 class Layout:
     """The rows of a step."""
 
-    def __init__(self, runs: Sequence[Run], config: ModelConfig, sizes: Mapping[int, Sequence[int]], n_rows: int):
+    def __init__(self, runs: Sequence[Run[KVCache]], config: ModelConfig, sizes: Mapping[int, Sequence[int]], n_rows: int):
         """sizes: positions that may share a product -> sessions that may be batched in it; n_rows: of all runs, padded (row_blocks.py)."""
         ids, positions = np.zeros(n_rows, np.int64), np.zeros(n_rows, np.int64)
         self.runs, self.first_rows = runs, list[int]()
@@ -91,7 +96,9 @@ class Layout:
         self.output_rows = torch.from_numpy(output_rows)
 
 
-def _watched(runs: Sequence[Run], jobs: Sequence[tuple[int, int, int]], n_positions: int) -> Iterator[tuple[Run, int, int, int]]:
+def _watched(
+    runs: Sequence[Run[KVCache]], jobs: Sequence[tuple[int, int, int]], n_positions: int
+) -> Iterator[tuple[Run[KVCache], int, int, int]]:
     for place, (number, first, _) in enumerate(jobs):
         for position in runs[number].watch:
             if first <= position < first + n_positions:

@@ -1,7 +1,8 @@
 """StreamingHierarchicalTransformer: one step for many sessions of text and chat.
 
 Knows the order of a step and which cache belongs to which state; leaves reading to plan.py, the trunk to encoder.py, decisions to
-walk.py. Holds caches, never a session: the same state and items give the same bits in any batch, after any eviction or crash.
+walk.py. Holds caches, never a session: the same state and items give the same bits in any batch, after any eviction or crash. With the
+trunk on a GPU (devices.py) they give the same within a tolerance.
 Next: models/plan.py
 """
 
@@ -20,8 +21,9 @@ from models import checkpoint, session_state
 from models.cache_pool import CachePool
 from models.checkpoint import Checkpoint
 from models.config import TextSettings, check
-from models.encoder import CachedEncoder, Run
-from models.kv_cache import BYTES_PER_ID, KVCache
+from models.devices import encoder_of
+from models.encoder import Encoder, Run
+from models.kv_cache import BYTES_PER_ID
 from models.labels import label_set, label_vectors
 from models.levels_step import LevelsStep
 from models.memory import give_back_holes, keep_freed_memory
@@ -62,8 +64,11 @@ class StreamingHierarchicalTransformer:
     walk: type[Walk] = Walk
     """What turns hidden states into findings; calibration listens in by a subclass."""
 
-    def __init__(self, loaded: Checkpoint, settings: TextSettings | None = None):
-        """Keeps freed memory with the process (memory.py), and steps on one intra-op thread: results must not depend on how many there are."""
+    def __init__(self, loaded: Checkpoint, settings: TextSettings | None = None, encoder: Encoder | None = None):
+        """Keeps freed memory with the process (memory.py), and steps on one intra-op thread: results must not depend on how many there are.
+
+        encoder: of this checkpoint's trunk; None takes the one of the device that the settings name.
+        """
         settings = settings or TextSettings()
         config = loaded.model.config
         check(settings, config)
@@ -71,7 +76,7 @@ class StreamingHierarchicalTransformer:
         self._one_thread()
         keep_freed_memory()
         self.config, self.settings, self.version, self.tokenizer = config, settings, loaded.version, loaded.tokenizer
-        self.encoder = CachedEncoder(loaded.model.trunk)
+        self.encoder = encoder or encoder_of(loaded.model.trunk, settings)
         self.advanced_at = 0.0
         """When the last pass through the trunk began, monotonic clock: a long step shows by it that it goes on."""
         self.pool = CachePool(settings.state.max_cache_size_mb * 2**20)
@@ -97,7 +102,7 @@ class StreamingHierarchicalTransformer:
             ids = self.tokenizer.encode(text)[: min(LONGEST_EMBEDDED, self.config.max_positions - len(marks))]
             if not ids:
                 continue
-            hidden = self.encoder.encode([Run(KVCache(self.config), [*marks, *ids])])[0][len(marks) :]
+            hidden = self._through([Run(self.encoder.new_cache(), [*marks, *ids])])[0][len(marks) :]
             weights = self.hierarchy.pool.weights(hidden)
             words = torch.from_numpy(self.words.mean(self.tokenizer.decode(ids)).astype(np.float32))[None]
             sentence = self.hierarchy.pool.sentence((weights * hidden).sum(0, keepdim=True) / weights.sum(), words)
@@ -116,7 +121,8 @@ class StreamingHierarchicalTransformer:
             if len(works) == 1:
                 self.drop(works[0].session)
                 return [StepResult(works[0].state, error=problem)]
-            return [result for work in works for result in self.step((work,))]
+        # behind the except, in which the failed step would still hold its caches
+        return [result for work in works for result in self.step((work,))]
 
     def _step_long(self, work: Work) -> StepResult:
         """Item by item, long texts in parts."""
@@ -184,7 +190,7 @@ class StreamingHierarchicalTransformer:
         fits = fits and (chat or bool(state.hidden))
         hit = fits and not recompute
         if cache is None or not hit:
-            cache = KVCache(self.config)
+            cache = self.encoder.new_cache()
             cache.memory = state.memory
         cache.window = state.window if hit else b""  # ahead of the state after a crash in between: what is beyond is overwritten
         is_new = len(state.window) == self.config.n_sinks * BYTES_PER_ID
@@ -238,11 +244,17 @@ class StreamingHierarchicalTransformer:
     def _pass(self, runs: Sequence[tuple[Job, Run, int]]) -> None:
         self.advanced_at = monotonic()
         starts = [run.cache.length for _, run, _ in runs]
-        for (job, run, n_prefix), start, hidden in zip(runs, starts, self.encoder.encode([run for _, run, _ in runs])):
+        for (job, run, n_prefix), start, hidden in zip(runs, starts, self._through([run for _, run, _ in runs])):
             if job.before is None and not job.state.hidden and n_prefix:
                 job.before = hidden[n_prefix - 1]
             job.hidden = hidden[n_prefix:]
             job.attention = {position - start - n_prefix: weights.numpy() for position, weights in run.attention.items()}
+
+    def _through(self, runs: Sequence[Run]) -> list[Tensor]:
+        """Through the trunk; idle caches make room where it is bounded."""
+        if missing := self.encoder.missing_bytes(runs):
+            self.pool.shrink(missing)
+        return self.encoder.encode(runs)
 
     def _walk(self, job: Job, events: Iterator[Event], encoded: Encoded) -> None:
         started = monotonic()
@@ -285,9 +297,9 @@ class StreamingHierarchicalTransformer:
         if state is None:
             return
         self._one_thread()
-        cache = KVCache(self.config)
+        cache = self.encoder.new_cache()
         cache.memory = state.memory
-        self.encoder.encode([Run(cache, from_bytes(state.window), memory=self._memory(state.memory))])
+        self._through([Run(cache, from_bytes(state.window), memory=self._memory(state.memory))])
         self.pool.put(session, cache)
         self._keep_small()
 

@@ -37,8 +37,8 @@ def build_models(config: StreamConfig) -> Mapping[str, SessionModel]:
 
 
 def text_settings(config: StreamConfig) -> TextSettings:
-    """The sections that are the text model's."""
-    return TextSettings(config.buffer, config.hierarchical_update, config.state, config.topics)
+    """What is the text model's."""
+    return TextSettings(config.buffer, config.hierarchical_update, config.state, config.topics, config.model_device)
 
 
 def otlp_export(environ: Mapping[str, str]) -> Callable[[Sequence[ReadableSpan]], None]:

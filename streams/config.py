@@ -84,6 +84,8 @@ class StreamConfig:
     """null publishes nothing but what the plumbing needs: for `strata bench`."""
     model_path: Path | None = None
     """Folder of the checkpoint; default: the one that ships with the package."""
+    model_device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where the trunk of the text model runs. auto takes CUDA where torch sees it. On CUDA answers agree with the CPU's within a tolerance, and not to the bit (docs/adr/0016-pages-and-graphs-on-a-gpu.md)."""
     buffer: BufferSettings = field(default_factory=BufferSettings)
     hierarchical_update: UpdateSettings = field(default_factory=UpdateSettings)
     state: CacheSettings = field(default_factory=CacheSettings)

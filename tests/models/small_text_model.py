@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from models.checkpoint import SHIPPED, Checkpoint, TextModel
 from models.config import BufferSettings, CacheSettings, ModelConfig, TextSettings, UpdateSettings
+from models.encoder import Encoder
 from models.heads import LABELS, Calibration
 from models.steps import Answer, Boundary, Item, ItemResult, LevelState, Work
 from models.tokenizer import load_tokenizer
@@ -48,11 +49,12 @@ def small_model(
     update: UpdateSettings | None = None,
     max_cache_size_mb: float = 512,
     checkpoint: Checkpoint | None = None,
+    encoder: Encoder | None = None,
 ) -> StreamingHierarchicalTransformer:
     settings = TextSettings(
         buffer or BufferSettings(max_tokens=128, overlap_tokens=32), update or UpdateSettings(), CacheSettings(max_cache_size_mb)
     )
-    return StreamingHierarchicalTransformer(checkpoint or small_checkpoint(), settings)
+    return StreamingHierarchicalTransformer(checkpoint or small_checkpoint(), settings, encoder)
 
 
 def text_items(text: str = TEXT * 3, every_us: int = 100_000, ends: bool = True) -> list[Item]:

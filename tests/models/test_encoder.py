@@ -2,18 +2,17 @@
 
 import random
 from concurrent.futures import ThreadPoolExecutor
-from unittest.mock import patch
 
 import pytest
 import torch
 
-from models.attention import full_attention
 from models.cache_pool import CachePool
 from models.config import MARKS, ModelConfig
 from models.encoder import CachedEncoder, Run
 from models.kv_cache import KVCache
 from models.row_blocks import ONE_BLOCK, SIZES, SMALLEST, product
 from models.trunk import Trunk
+from tests.models.full_forward import full
 
 CONFIG = ModelConfig(n_layers=2)
 
@@ -31,16 +30,6 @@ def trunk():
 @pytest.fixture(scope="module")
 def encoder(trunk):
     return CachedEncoder(trunk, 2, torch.float32)
-
-
-def full(trunk, tokens, memory=None):
-    """The slow way: everything at once, keys and values rounded as the cache stores them."""
-
-    def rounded(q, k, v):
-        return full_attention(q, k.half().float(), v.half().float())
-
-    with patch("models.trunk.full_attention", rounded):
-        return trunk(torch.tensor([tokens]), None if memory is None else memory[None])[0]
 
 
 def ids(n, seed):
