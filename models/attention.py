@@ -1,14 +1,11 @@
-"""Causal attention: rotary positions and grouped queries, over whole sequences and over caches.
+"""Causal attention: rotary positions and grouped queries, over whole sequences.
 
-Knows shapes, masks and the lengths in which keys are read; leaves storage to kv_cache.py.
-Next: models/encoder.py
+Knows shapes and masks; leaves attention over caches to encoder_attention.py.
+Next: models/trunk.py
 """
 
 import torch
 from torch import Tensor
-
-BUCKET = 128
-"""Keys are read in lengths that are multiples of this: a function of the query's position alone."""
 
 
 def rotary_tables(n_positions: int, head_size: int, base: float) -> tuple[Tensor, Tensor]:
@@ -37,8 +34,3 @@ def full_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     queries = q.reshape(-1, group * T, D) * D**-0.5  # (B * H_kv, group * T, D)
     scores = torch.bmm(queries, k.reshape(-1, T, D).transpose(1, 2)) + mask
     return torch.bmm(torch.softmax(scores, dim=-1), v.reshape(-1, T, D)).reshape(B, H, T, D)
-
-
-def bucket_of(position: int) -> int:
-    """Keys that a query at `position` reads."""
-    return (position // BUCKET + 1) * BUCKET

@@ -1,31 +1,35 @@
 """The trunk over caches: prefill and decode, for many sessions at once, with bits that no batch can change.
 
-Knows the arithmetic of a step and its threads; leaves rows and batches to step_layout.py, their attention to batched_attention.py,
-windows and sessions to transformer.py.
+Knows the order of a step and its threads; leaves which row is whose to step_layout.py, what is done to a row to encoder_rows.py, attention
+to encoder_attention.py, windows and sessions to transformer.py.
 Next: models/readout.py
 """
 
 import os
 import threading
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from models.attention import rotary_tables
-from models.batched_attention import BatchedAttention, Scratch
-from models.config import MARKS, ModelConfig
+from models.config import MARKS, ModelConfig, ModelConfigError
+from models.encoder_attention import attend, scratch_of
+from models.encoder_rows import gate, normal, surprise, turn
+from models.encoder_vectors import LANES
 from models.kv_cache import KVCache, SessionCache
-from models.row_blocks import SIZES, equal_attention_sizes, natural_type, product
+from models.row_blocks import natural_type, product
 from models.step_layout import Layout, Run
 from models.trunk import Block, Trunk
 
-__all__ = ["CachedEncoder", "Encoder", "Run", "normal"]
+__all__ = ["CachedEncoder", "Encoder", "Run"]
+BLOCK = 128
+"""Rows that go through a layer's products together: what one wrote the next still finds close by."""
 SURPRISE_ROWS = 128
 """Rows of logits held at a time."""
 SHARED_ROWS = 48
@@ -63,29 +67,30 @@ class Encoder(Protocol):
 class CachedEncoder:
     """Encoder on the CPU: the trunk over caches: prefill and decode are the same call, runs of any length of many sessions at once.
 
-    A token's hidden state depends, bit for bit, on its window alone: linear layers multiply whole numbers, or run on blocks of rows, and
-    attention on batches of sessions and groups of query positions, whose sizes were found to give equal bits on this machine
-    (row_blocks.py); keys are read in lengths that the position alone decides. Needs one intra-op thread: its own threads share the sessions among them.
+    A token's hidden state depends, bit for bit, on its window alone: products are of whole numbers or in blocks of rows (row_blocks.py), all
+    else is done row by row in one order. Its own threads share the sessions among them, with one intra-op thread each.
     """
 
     def __init__(self, trunk: Trunk, n_threads: int | None = None, product_type: torch.dtype | None = None):
         """n_threads: how many share a step; None takes two where the process has two cores.
 
-        product_type: of the numbers in matrix products; None takes natural_type() of row_blocks.py.
+        product_type: of the numbers in matrix products; None takes natural_type() of row_blocks.py. Raises ModelConfigError for widths
+        that are no multiples of sixteen.
         """
         product_type = product_type or natural_type()
-        self.config = trunk.config
-        self.embedding = trunk.embedding.weight.detach().clone().contiguous()
-        self.unembedding = product(self.embedding.t().contiguous(), product_type)
-        self.norm = trunk.norm.weight.detach().clone()
-        tables = rotary_tables(self.config.max_positions, self.config.head_size, self.config.rope_base)
-        self.turns = torch.complex(*tables)[:, None]
-        """A rotation by position is a product of complex numbers: one operation for nine."""
-        self.layers = [_Layer(block, self.config, product_type) for block in trunk.blocks]  # type: ignore[arg-type]
-        self.attention_sizes = equal_attention_sizes(self.config)
+        c = self.config = trunk.config
+        if any(width % LANES for width in (c.width, c.head_size, c.feed_forward, c.vocab_size)):
+            raise ModelConfigError(
+                f"width {c.width}, head size {c.head_size}, feed-forward {c.feed_forward}, vocabulary {c.vocab_size}; wanted multiples of {LANES}"
+            )
+        self.embedding = trunk.embedding.weight.detach().numpy().copy()
+        self.unembedding = product(trunk.embedding.weight.detach().t().contiguous(), product_type)
+        self.norm = trunk.norm.weight.detach().numpy().copy()
+        self.cos, self.sin = (table.numpy() for table in rotary_tables(c.max_positions, c.head_size, c.rope_base))
+        self.layers = [_Layer(block, c, product_type) for block in trunk.blocks]  # type: ignore[arg-type]
         self.n_threads = n_threads or min(2, len(os.sched_getaffinity(0)))
         self.threads = ThreadPoolExecutor(max(1, self.n_threads - 1), "trunk", torch.set_num_threads, (1,))
-        self.scratches = [Scratch(self.config) for _ in range(self.n_threads)]
+        self.scratches = [scratch_of(c.max_positions, c.head_size) for _ in range(self.n_threads)]
         self.lock = threading.Lock()
         """One step at a time: its threads own the scratches."""
 
@@ -93,7 +98,6 @@ class CachedEncoder:
         return KVCache(self.config)
 
     def missing_bytes(self, runs: Sequence[Run[KVCache]]) -> int:
-        """None: a step may take more than the budget for as long as it lasts."""
         return 0
 
     @torch.inference_mode()
@@ -104,7 +108,7 @@ class CachedEncoder:
         hidden = [torch.empty(0)] * len(runs)
         for share, parts in zip(shares, found):
             for number, part in zip(share, parts):
-                hidden[number] = part
+                hidden[number] = torch.from_numpy(part)
         return hidden
 
     def _together(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
@@ -116,52 +120,67 @@ class CachedEncoder:
             wait(others)
 
     @torch.inference_mode()
-    def _encode(self, runs: Sequence[Run[KVCache]], thread: int) -> list[Tensor]:
+    def _encode(self, runs: Sequence[Run[KVCache]], thread: int) -> list[np.ndarray]:
         """One thread's share of a step."""
-        c = self.config
-        layout = Layout(runs, c, self.attention_sizes, self.unembedding.padded(sum(len(run.ids) for run in runs)))
-        x = F.embedding(layout.ids, self.embedding)  # (R, C), R padded to blocks
-        for run, first in zip(runs, layout.first_rows):
-            self._remember(run, x[first : first + len(run.ids)])
-            run.cache.reserve(run.cache.length + len(run.ids))
-        step = _Step(layout, self.turns[layout.positions], self.scratches[thread], c)
-        for number, layer in enumerate(self.layers):
-            step.layer(number, layer, x)
         for run in runs:
+            run.cache.reserve(run.cache.length + len(run.ids))
+        layout = Layout(runs, self.config.max_positions)
+        x = self.embedding[layout.ids]  # (R, C)
+        for run, first in zip(runs, layout.first_rows):
+            start, stop = run.sinks(self.config)
+            if run.memory is not None and start < stop:
+                at = first - run.cache.length
+                x[at + start : at + stop] += run.memory[start - MARKS : stop - MARKS].numpy()
+        told = np.zeros((layout.n_watched, self.config.max_positions), np.float32)
+        for number, layer in enumerate(self.layers):
+            self._layer(number, layer, layout, x, told, self.scratches[thread])
+        for run, first in zip(runs, layout.first_rows):
+            for position in run.watch:
+                row = layout.watched[first + position - run.cache.length]
+                run.attention[position] = torch.from_numpy(told[row, : position + 1].copy())
             run.cache.window += array("H", run.ids).tobytes()
-        hidden = normal(x) * self.norm
+        hidden = _normal(x) * self.norm
         return [hidden[first : first + len(run.ids)] for run, first in zip(runs, layout.first_rows)]
 
-    def _remember(self, run: Run[KVCache], rows: Tensor) -> None:
-        """Add the run's memory to the embeddings of the sinks it holds."""
-        first, stop = max(run.cache.length, MARKS), min(run.cache.length + len(run.ids), self.config.n_sinks)
-        if first < stop and run.memory is not None:
-            rows[first - run.cache.length : stop - run.cache.length] += run.memory[first - MARKS : stop - MARKS]
+    def _layer(self, number: int, layer: "_Layer", layout: Layout, x: np.ndarray, told: np.ndarray, scratch: np.ndarray) -> None:
+        """x: float32 (R, C), changed in place. All keys and values of the layer are written before any is read."""
+        c, n_rows = self.config, len(x)
+        queries, found = np.empty((n_rows, c.n_heads, c.head_size), np.float32), np.empty((n_rows, c.n_heads, c.head_size), np.float32)
+        at = layout.keys, layout.values, layout.capacities
+        blocks = [slice(first, first + BLOCK) for first in range(0, n_rows, BLOCK)]
+        for rows in blocks:
+            qkv, places = layer.qkv(_normal(x[rows])), [column[rows] for column in at]
+            turn(qkv, layout.positions[rows], self.cos, self.sin, *places, number, c.n_kv_heads, queries[rows])
+        watched = layout.watched if number == c.n_layers - 1 else np.full(n_rows, -1)
+        attend(queries, layout.positions, *at, number, c.n_kv_heads, scratch, watched, told, found)
+        for rows in blocks:
+            here = x[rows]
+            here += layer.output(found[rows].reshape(len(here), -1))
+            gate_up, middle = layer.gate_up(_normal(here)), np.empty((len(here), c.feed_forward), np.float32)
+            gate(gate_up, middle)
+            here += layer.down(middle)
 
     def nats(self, hidden: Tensor, targets: Sequence[int]) -> list[float]:
         rows = max(SHARED_ROWS, min(SURPRISE_ROWS, -(-len(targets) // self.n_threads)))
-        parts = list(zip(hidden.split(rows), (targets[at : at + rows] for at in range(0, len(targets), rows))))
+        parts = [(hidden[at : at + rows].numpy(), targets[at : at + rows]) for at in range(0, len(targets), rows)]
         n_shares = min(self.n_threads, len(parts))
         found = self._together([partial(self._nats, parts[n::n_shares]) for n in range(n_shares)])
         return [loss for n in range(len(parts)) for loss in found[n % n_shares][n // n_shares]]
 
     @torch.inference_mode()
-    def _nats(self, parts: Iterable[tuple[Tensor, Sequence[int]]]) -> list[list[float]]:
+    def _nats(self, parts: Sequence[tuple[np.ndarray, Sequence[int]]]) -> list[list[float]]:
         losses = []
         for hidden, targets in parts:
-            wanted, n = torch.tensor(targets), len(targets)
-            rows = torch.zeros(self.unembedding.padded(n), self.config.width)
-            rows[:n] = hidden
-            logits = self.unembedding(rows)
-            chosen, largest = logits[:n].gather(1, wanted[:, None])[:, 0], logits.amax(dim=-1, keepdim=True)
-            total = logits.sub_(largest).clamp_(min=-80).exp_().sum(dim=-1)[:n]  # in place, and no denormals: they are slow
-            losses.append((total.double().log() + largest[:n, 0].double() - chosen.double()).tolist())
+            nats = np.empty(len(targets))
+            surprise(self.unembedding(hidden), np.asarray(targets, np.int64), nats)
+            losses.append(nats.tolist())
         return losses
 
 
-def normal(x: Tensor) -> Tensor:
-    """RMSNorm without its weights, which are folded into the matrix that follows."""
-    return x * torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + 1e-5)
+def _normal(x: np.ndarray) -> np.ndarray:
+    found = np.empty_like(x)
+    normal(x, found)
+    return found
 
 
 def _shares(lengths: Sequence[int], n_threads: int) -> list[list[int]]:
@@ -177,62 +196,13 @@ def _shares(lengths: Sequence[int], n_threads: int) -> list[list[int]]:
 
 
 class _Layer:
-    """One block's weights, laid out for products of rows, norms and the scale of the queries folded in.
-
-    In a head of queries or keys, what is rotated together lies together.
-    """
+    """One block's weights, laid out for products of rows, norms and the scale of the queries folded in."""
 
     def __init__(self, block: Block, config: ModelConfig, product_type: torch.dtype):
         c = config
         qkv = block.qkv.weight.detach() * block.attention_norm.weight.detach()
-        queries, keys, values = qkv.split((c.width, c.n_kv_heads * c.head_size, c.n_kv_heads * c.head_size))
-        qkv = torch.cat((_paired(queries * c.head_size**-0.5, c), _paired(keys, c), values))
+        queries, others = qkv.split((c.width, 2 * c.n_kv_heads * c.head_size))
+        qkv = torch.cat((queries * c.head_size**-0.5, others))
         gate_up = block.gate_up.weight.detach() * block.feed_norm.weight.detach()
         weights = (qkv, block.output.weight.detach(), gate_up, block.down.weight.detach())
         self.qkv, self.output, self.gate_up, self.down = (product(weight.t().contiguous(), product_type) for weight in weights)
-
-
-def _paired(rows: Tensor, config: ModelConfig) -> Tensor:
-    """(heads * D, C) with row D / 2 + n of each head behind its row n."""
-    return rows.view(-1, 2, config.head_size // 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
-
-
-class _Step:
-    """One pass of a share's rows through the layers."""
-
-    def __init__(self, layout: Layout, turns: Tensor, scratch: Scratch, config: ModelConfig):
-        """turns: complex64 (R, 1, D / 2)."""
-        self.layout, self.turns, self.config = layout, turns, config
-        c, n_rows, n_attention_rows = config, len(layout.ids), len(layout.query_rows)
-        self.queries = torch.empty(n_rows, c.n_heads, c.head_size)
-        self.keys_values = torch.empty(2, n_rows, c.n_kv_heads, c.head_size, dtype=torch.float16)
-        self.sorted_queries, self.sorted_outputs = torch.empty(n_attention_rows, c.head_size), torch.empty(n_attention_rows, c.head_size)
-        self.attentions = [BatchedAttention(batch, self.sorted_queries, self.sorted_outputs, scratch) for batch in layout.batches]
-
-    def layer(self, number: int, layer: _Layer, x: Tensor) -> None:
-        """x: (R, C), changed in place. In blocks of rows, so that what one operation wrote the next still finds close by."""
-        c, n_rows = self.config, x.shape[0]
-        blocks = [slice(at, at + SIZES[0]) for at in range(0, n_rows, SIZES[0])]
-        for rows in blocks:
-            self._queries_keys_values(layer.qkv(normal(x[rows])), rows)
-        keys, values = self.keys_values.numpy()
-        for run, first in zip(self.layout.runs, self.layout.first_rows):
-            last = first + len(run.ids)
-            run.cache.write(number, run.cache.length, keys[first:last], values[first:last])
-        torch.index_select(self.queries.view(-1, c.head_size), 0, self.layout.query_rows, out=self.sorted_queries)
-        for attention in self.attentions:
-            attention.layer(number, number == c.n_layers - 1)
-        y = self.sorted_outputs[self.layout.output_rows].view(n_rows, c.width)
-        for rows in blocks:
-            here = x[rows]
-            here += layer.output(y[rows])
-            gate, up = layer.gate_up(normal(here)).chunk(2, dim=-1)
-            here += layer.down(F.silu(gate).mul_(up))
-
-    def _queries_keys_values(self, qkv: Tensor, rows: slice) -> None:
-        c = self.config
-        qkv = qkv.view(-1, c.n_heads + 2 * c.n_kv_heads, c.head_size)
-        pairs = torch.view_as_complex(qkv[:, : c.n_heads + c.n_kv_heads].unflatten(-1, (-1, 2)))
-        qk = torch.view_as_real(pairs * self.turns[rows]).flatten(-2)
-        self.queries[rows] = qk[:, : c.n_heads]
-        self.keys_values[0, rows], self.keys_values[1, rows] = qk[:, c.n_heads :], qkv[:, c.n_heads + c.n_kv_heads :]

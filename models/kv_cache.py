@@ -1,7 +1,7 @@
 """Keys and values of one session's window, for every layer, in half precision.
 
-Knows storage, its growth and the window it holds; leaves attention to encoder.py and which caches stay to cache_pool.py.
-Keys lie transposed, as their product with a query reads them: then the product's bits do not depend on how many queries there are.
+Knows storage, its growth and the window it holds; leaves attention to encoder_attention.py and which caches stay to cache_pool.py.
+Keys lie transposed, as their product with a query reads them: sixteen positions at once.
 A cache is a pure function of its window's token ids and of the memory in its sinks: truncated, dropped or rebuilt, it gives the same bits again.
 Next: models/encoder.py
 """
@@ -9,12 +9,11 @@ Next: models/encoder.py
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from models.attention import BUCKET
 from models.config import ModelConfig
 
+BUCKET = 128
+"""Positions that a cache grows by."""
 BYTES_PER_ID = 2
 BYTES_PER_NUMBER = 2
 """float16: ten bits of fraction, and this processor family turns 8 or 16 of them into float32 at a time."""
@@ -46,16 +45,21 @@ class KVCache:
         self.memory = b""
         self._hold(*self._zeros(BUCKET))
 
-    def _zeros(self, capacity: int) -> tuple[Tensor, Tensor]:
+    def _zeros(self, capacity: int) -> tuple[np.ndarray, np.ndarray]:
         """(n_layers, H_kv, D, capacity) and (n_layers, H_kv, capacity, D)."""
-        c, half = self.config, torch.float16
-        keys = torch.zeros(c.n_layers, c.n_kv_heads, c.head_size, capacity, dtype=half)
-        return keys, torch.zeros(c.n_layers, c.n_kv_heads, capacity, c.head_size, dtype=half)
+        c = self.config
+        shapes = (c.n_layers, c.n_kv_heads, c.head_size, capacity), (c.n_layers, c.n_kv_heads, capacity, c.head_size)
+        return np.zeros(shapes[0], np.float16), np.zeros(shapes[1], np.float16)
 
-    def _hold(self, keys: Tensor, values: Tensor) -> None:
+    def _hold(self, keys: np.ndarray, values: np.ndarray) -> None:
         self._keys, self._values = keys, values
-        self._written = list(zip(keys.numpy(), values.numpy()))  # the same memory: numpy takes a token in 5 times as fast as torch
-        self._views: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self.addresses = keys.ctypes.data, values.ctypes.data
+        """Of keys and values, until the next reserve."""
+
+    @property
+    def capacity(self) -> int:
+        """Positions that there is room for."""
+        return self._keys.shape[3]
 
     @property
     def length(self) -> int:
@@ -63,27 +67,12 @@ class KVCache:
 
     @property
     def n_bytes(self) -> int:
-        return 2 * self._keys.numel() * BYTES_PER_NUMBER
+        return 2 * self._keys.size * BYTES_PER_NUMBER
 
     def reserve(self, length: int) -> None:
         """Make room for `length` positions."""
-        capacity = self._keys.shape[3]
-        if length <= capacity:
+        if length <= (held := self.capacity):
             return
         keys, values = self._zeros(-(-length // BUCKET) * BUCKET)
-        keys[:, :, :, :capacity], values[:, :, :capacity] = self._keys, self._values
+        keys[:, :, :, :held], values[:, :, :held] = self._keys, self._values
         self._hold(keys, values)
-
-    def write(self, layer: int, start: int, keys: np.ndarray, values: np.ndarray) -> None:
-        """keys, values: float16 (T, H_kv, D), for positions from `start`."""
-        stop = start + len(keys)
-        held_keys, held_values = self._written[layer]
-        held_keys[:, :, start:stop] = keys.transpose(1, 2, 0)
-        held_values[:, start:stop] = values.transpose(1, 0, 2)
-
-    def views(self, length: int) -> list[tuple[Tensor, Tensor]]:
-        """Per layer, keys (H_kv, D, length) and values (H_kv, length, D), float16. What was never written is finite: the mask hides it."""
-        views = self._views.get(length)
-        if views is None:
-            views = self._views[length] = [(k[:, :, :length], v[:, :length]) for k, v in zip(self._keys, self._values)]
-        return views

@@ -69,15 +69,13 @@ class Readout:
     def __call__(self, jobs: Sequence[Job], turn: int) -> list[Encoded]:
         """One Encoded per job: its stretch of this turn."""
         sizes = [_size(job) for job in jobs]
-        return [made for part in passes(sizes) for made in self._read(jobs[part], sum(sizes[part]), turn)]
+        return [made for part in passes(sizes) for made in self._read(jobs[part], turn)]
 
-    def _read(self, jobs: Sequence[Job], n_rows: int, turn: int) -> list[Encoded]:
-        width = self.encoder.config.width
-        empty = torch.empty(0, width)
+    def _read(self, jobs: Sequence[Job], turn: int) -> list[Encoded]:
+        empty = torch.empty(0, self.encoder.config.width)
         parts = [job.hidden if job.hidden is not None else empty for job in jobs]
-        stacked = torch.zeros(self.scores.padded(n_rows), width)
-        torch.cat(parts, out=stacked[:n_rows])
-        weights = torch.exp(SCORE_LIMIT * torch.tanh((self.scores(stacked) + self.bias) / SCORE_LIMIT))[:, :1].numpy()
+        scores = torch.from_numpy(self.scores(torch.cat(parts).numpy()))
+        weights = torch.exp(SCORE_LIMIT * torch.tanh((scores + self.bias) / SCORE_LIMIT))[:, :1].numpy()
         before, targets = [], list[int]()
         for job, part in zip(jobs, parts):
             if not job.is_chat and len(part):

@@ -1,19 +1,18 @@
 """Matrix products whose rows do not know their neighbours.
 
-A matrix library may choose its kernel, and so the order of a sum, by the number of rows, or of products done together. Whole numbers
-have the same sum in any order. Other rows go through in blocks, and attention in batches, of a few sizes only, and a size is used only
-when it was found, on this machine, to give each row the bits that the smallest one gives. Knows matrices; leaves what they mean to encoder.py.
+A matrix library may choose its kernel, and so the order of a sum, by the number of rows. Whole numbers have the same sum in any order.
+Other rows go through in blocks of a few sizes only, and a size is used only when it was found, on this machine, to give each row the bits
+that the smallest one gives. Knows matrices; leaves what they mean to encoder.py.
 Next: models/encoder.py
 """
 
-from functools import lru_cache
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from models.attention import BUCKET
-from models.config import ModelConfig
+from models.encoder_rows import LARGEST, TINY, from_whole, to_whole
 
 SIZES = (128, 64, 32, 16, 8, 4, 2)
 """Of blocks of rows."""
@@ -22,14 +21,6 @@ SMALLEST = {torch.float32: 8, torch.bfloat16: 2}
 INT8 has no blocks."""
 ONE_BLOCK, STRIDE = 32, 8
 """Up to so many rows a step is padded to one block, which costs less than two that fit; more to a multiple of STRIDE."""
-LARGEST, TINY = 127, 1e-12
-"""Of whole numbers in INT8; of scales, for a row of zeros."""
-ATTENTION_SIZES = (64, 16, 4, 2, 1)
-"""Neighbouring query positions of a session that share a product."""
-BATCHES = (16, 8, 4, 2, 1)
-"""Sessions in one batched product. 16: 8 and 32 are no faster (models/measuring/trunk.py)."""
-BATCHED_POSITIONS = 64
-"""Query positions in one batched product. 64: 32 is as fast, 128 slower by a seventh, for the scores no longer fit the processor's memory."""
 
 
 class NotDeterministicError(RuntimeError):
@@ -49,12 +40,8 @@ def natural_type() -> torch.dtype:
 class Product(Protocol):
     """x @ weight."""
 
-    def padded(self, n_rows: int) -> int:
-        """Rows that so many are padded to."""
-        ...
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """x: float32 (R, K), R as padded() gives it. Returns float32 (R, N)."""
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """x: float32 (R, K), contiguous. Returns float32 (R, N)."""
         ...
 
 
@@ -67,16 +54,15 @@ class Int8Rows:
     """x @ weight in whole numbers from -127 to 127, with a scale for each row of x and each column of the weight."""
 
     def __init__(self, weight: Tensor):
-        self.scales = (weight.abs().amax(dim=0, keepdim=True) / LARGEST).clamp_min(TINY)
-        self.weight = (weight / self.scales).round().to(torch.int8)
+        scales = (weight.abs().amax(dim=0) / float(LARGEST)).clamp_min(float(TINY))
+        self.weight, self.columns = (weight / scales).round().to(torch.int8), scales.numpy()
 
-    def padded(self, n_rows: int) -> int:
-        return max(n_rows, 1)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        scales = torch.linalg.vector_norm(x, float("inf"), dim=1, keepdim=True).clamp_min_(TINY).div_(LARGEST)
-        whole = (x / scales).round_().to(torch.int8)
-        return torch._int_mm(whole, self.weight).float().mul_(scales).mul_(self.scales)
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        whole, scales = np.empty(x.shape, np.int8), np.empty(len(x), np.float32)
+        to_whole(x, whole, scales)
+        sums, found = torch._int_mm(torch.from_numpy(whole), self.weight).numpy(), np.empty((len(x), len(self.columns)), np.float32)
+        from_whole(sums, scales, self.columns, found)
+        return found
 
 
 class RowBlocks:
@@ -87,7 +73,8 @@ class RowBlocks:
         self.weight = weight.to(product_type)
         self.sizes = equal_sizes(self.weight)
 
-    def padded(self, n_rows: int) -> int:
+    def _padded(self, n_rows: int) -> int:
+        """Rows that so many are padded to."""
         if n_rows > ONE_BLOCK:
             return -(-n_rows // STRIDE) * STRIDE
         size = self.sizes[-1]
@@ -95,17 +82,17 @@ class RowBlocks:
             size *= 2
         return size
 
-    def __call__(self, x: Tensor) -> Tensor:
-        n, x = x.shape[0], x.to(self.weight.dtype)
-        if n in self.sizes:
-            return torch.mm(x, self.weight).float()
-        result = torch.empty(n, self.weight.shape[1], dtype=x.dtype)
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        n = self._padded(len(x))
+        rows = torch.zeros(n, x.shape[1], dtype=self.weight.dtype)
+        rows[: len(x)] = torch.from_numpy(x)
+        result = torch.empty(n, self.weight.shape[1], dtype=rows.dtype)
         at = 0
         while at < n:
             size = next(s for s in self.sizes if s <= n - at)
-            torch.mm(x[at : at + size], self.weight, out=result[at : at + size])
+            torch.mm(rows[at : at + size], self.weight, out=result[at : at + size])
             at += size
-        return result.float()
+        return result[: len(x)].float().numpy()
 
 
 def equal_sizes(weight: Tensor) -> tuple[int, ...]:
@@ -120,37 +107,3 @@ def equal_sizes(weight: Tensor) -> tuple[int, ...]:
         )
     sizes = [s for s in SIZES if s >= least]
     return tuple(s for s in sizes if s == least or torch.equal(wanted, torch.cat([torch.mm(rows, weight) for rows in x.split(s)])))
-
-
-@lru_cache(maxsize=8)
-def equal_attention_sizes(config: ModelConfig) -> dict[int, tuple[int, ...]]:
-    """Query positions that may share a product -> sessions that may be batched in it; both large to small, in all buckets.
-
-    One position of one session always may. What counts are the bits of the products with the keys and with the values.
-    """
-    c, equal = config, dict[int, tuple[int, ...]]()
-    for positions in ATTENTION_SIZES:
-        batches = [b for b in BATCHES if b == 1 or b * positions <= BATCHED_POSITIONS]
-        for keys in range(BUCKET, c.max_positions + 1, BUCKET):
-            if not batches:
-                break
-            generator = torch.Generator().manual_seed(keys)
-            queries = torch.randn(batches[0], c.n_kv_heads, positions * c.group, c.head_size, generator=generator)
-            k = torch.randn(batches[0], c.n_kv_heads, c.head_size, keys, generator=generator)
-            for left, right in ((queries, k), (torch.softmax(queries @ k, dim=-1), k.transpose(2, 3).contiguous())):
-                wanted = _multiply(left, right, c.group, 1)
-                batches = [b for b in batches if torch.equal(_multiply(left, right, positions * c.group, b), wanted)]
-        if 1 in batches:  # a session may be alone
-            equal[positions] = tuple(batches)
-    return equal
-
-
-def _multiply(left: Tensor, right: Tensor, rows: int, sessions: int) -> Tensor:
-    """left: (S, H_kv, R, N), right: (S, H_kv, N, M); this many rows of this many sessions at a time. Returns (S, H_kv, R, M)."""
-    result = torch.empty(*left.shape[:3], right.shape[3])
-    for s in range(0, left.shape[0], sessions):
-        some = slice(s, s + sessions)
-        for r in range(0, left.shape[2], rows):
-            part = left[some, :, r : r + rows].flatten(0, 1).contiguous()
-            result[some, :, r : r + rows] = torch.bmm(part, right[some].flatten(0, 1)).view(-1, left.shape[1], rows, right.shape[3])
-    return result

@@ -1,24 +1,18 @@
-"""Where each token of a step lies: its row in the linear layers, its rows in the batched products of attention.
+"""Where each token of a step lies: its row, its position in its session's window, its session's cache.
 
-Knows rows, heads, buckets and batches; leaves the arithmetic to encoder.py. All of it is integers, and none of it depends on the layer.
+Knows rows; leaves the arithmetic to encoder.py. All of it is integers, and none of it depends on the layer.
 Next: models/encoder.py
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from models.attention import BUCKET, bucket_of
-from models.config import ModelConfig
+from models.config import MARKS, ModelConfig
 from models.kv_cache import KVCache, SessionCache
-
-LATER = torch.where(torch.arange(BUCKET) > torch.arange(BUCKET)[:, None], float("-inf"), 0.0)
-"""Row p: what a query at place p of its bucket adds to its scores with that bucket's keys. Earlier buckets it sees whole."""
-
 
 Cache = TypeVar("Cache", bound=SessionCache)
 
@@ -37,78 +31,31 @@ class Run(Generic[Cache]):
     attention: dict[int, Tensor] = field(default_factory=dict)
     """position -> (position + 1,), mean over heads; set by encode."""
 
-
-@dataclass(slots=True)
-class Batch:
-    """Query positions of several sessions in one batched product: each session as many, against as many keys."""
-
-    keys: int
-    n_positions: int
-    caches: list[KVCache]
-    start: int
-    """Attention rows, session by session, in it key head by key head, in it position by position."""
-    stop: int
-    mask: Tensor
-    """(sessions, 1, positions, 1, BUCKET), for the last bucket of the keys."""
-    watched: list[tuple[Run[KVCache], int, int, int]]
-    """Run, place of its session, place of the position among its positions, position in the window."""
+    def sinks(self, config: ModelConfig) -> tuple[int, int]:
+        """Positions of the sinks that the run holds and its memory is for, first and behind the last."""
+        start = self.cache.length
+        return (0, 0) if self.memory is None else (max(start, MARKS), max(start, MARKS, min(start + len(self.ids), config.n_sinks)))
 
 
 class Layout:
-    """The rows of a step."""
+    """The rows of a step, run by run; for each int64 (R,) its token, its position, and where its session's cache lies."""
 
-    def __init__(self, runs: Sequence[Run[KVCache]], config: ModelConfig, sizes: Mapping[int, Sequence[int]], n_rows: int):
-        """sizes: positions that may share a product -> sessions that may be batched in it; n_rows: of all runs, padded (row_blocks.py)."""
-        ids, positions = np.zeros(n_rows, np.int64), np.zeros(n_rows, np.int64)
-        self.runs, self.first_rows = runs, list[int]()
-        alike: dict[tuple[int, int], list[tuple[int, int, int]]] = {}  # keys, positions -> run, its first position here, that one's row
-        row = 0
-        for number, run in enumerate(runs):
-            start, count = run.cache.length, len(run.ids)
-            self.first_rows.append(row)
-            ids[row : row + count], positions[row : row + count] = run.ids, np.arange(start, start + count)
-            for position, n_positions in _groups(start, start + count, sizes):
-                alike.setdefault((bucket_of(position), n_positions), []).append((number, position, row + position - start))
-            row += count
-        self.ids, self.positions = torch.from_numpy(ids), torch.from_numpy(positions)
-        self.batches: list[Batch] = []
-        query_rows, output_rows, at = [], np.zeros(n_rows * config.n_heads, np.int64), 0
-        for (keys, n_positions), jobs in sorted(alike.items()):
-            _, first_positions, rows = np.array(jobs).T
-            places = np.arange(n_positions)
-            masks = LATER[torch.from_numpy(first_positions[:, None] % BUCKET + places)][:, None, :, None]
-            by_head = np.arange(config.n_heads).reshape(config.n_kv_heads, 1, config.group)
-            found = ((rows[:, None] + places)[:, None, :, None] * config.n_heads + by_head).ravel()
-            query_rows.append(found)
-            output_rows[found] = np.arange(at, at + len(found))
-            per_job, done = n_positions * config.n_heads, 0
-            while done < len(jobs):
-                size = next(s for s in sizes[n_positions] if s <= len(jobs) - done)
-                some = jobs[done : done + size]
-                caches = [runs[number].cache for number, _, _ in some]
-                stop = at + size * per_job
-                self.batches.append(
-                    Batch(keys, n_positions, caches, at, stop, masks[done : done + size], list(_watched(runs, some, n_positions)))
-                )
-                at, done = stop, done + size
-        self.query_rows = torch.from_numpy(np.concatenate(query_rows))
-        """Row * heads + head of each attention row."""
-        self.output_rows = torch.from_numpy(output_rows)
-
-
-def _watched(
-    runs: Sequence[Run[KVCache]], jobs: Sequence[tuple[int, int, int]], n_positions: int
-) -> Iterator[tuple[Run[KVCache], int, int, int]]:
-    for place, (number, first, _) in enumerate(jobs):
-        for position in runs[number].watch:
-            if first <= position < first + n_positions:
-                yield runs[number], place, position - first, position
-
-
-def _groups(start: int, stop: int, sizes: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, int]]:
-    """Positions start..stop as (first, how many), of the sizes allowed, never across a bucket."""
-    while start < stop:
-        room = min(stop, (start // BUCKET + 1) * BUCKET) - start
-        size = next(size for size in sizes if size <= room)
-        yield start, size
-        start += size
+    def __init__(self, runs: Sequence[Run[KVCache]], max_positions: int):
+        """The runs' caches have room for them already. Raises IndexError for a window longer than max_positions."""
+        counts = [len(run.ids) for run in runs]
+        starts = [run.cache.length for run in runs]
+        for start, count in zip(starts, counts):
+            if start + count > max_positions:
+                raise IndexError(f"a window of {start + count} tokens, wanted at most {max_positions}; reset it")
+        self.runs = runs
+        self.first_rows: list[int] = np.cumsum([0, *counts])[:-1].tolist()
+        self.ids = np.array([token for run in runs for token in run.ids], np.int64)
+        self.positions = np.arange(len(self.ids)) + np.repeat(np.array(starts) - self.first_rows, counts)
+        places = np.array([(*run.cache.addresses, run.cache.capacity) for run in runs], np.int64)
+        self.keys, self.values, self.capacities = (np.ascontiguousarray(column) for column in np.repeat(places, counts, axis=0).T)
+        self.watched = np.full(len(self.ids), -1)
+        """Row of what attention tells, -1 for nothing."""
+        self.n_watched = 0
+        for run, first, start in zip(runs, self.first_rows, starts):
+            for position in run.watch:
+                self.watched[first + position - start], self.n_watched = self.n_watched, self.n_watched + 1
