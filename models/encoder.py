@@ -21,11 +21,11 @@ from models.attention import rotary_tables
 from models.config import MARKS, ModelConfig, ModelConfigError
 from models.encoder_attention import attend, scratch_of
 from models.encoder_rows import gate, normal, surprise, turn
-from models.encoder_vectors import LANES
 from models.kv_cache import KVCache, SessionCache
 from models.row_blocks import natural_type, product
 from models.step_layout import Layout, Run
 from models.trunk import Block, Trunk
+from models.vectors import LANES
 
 __all__ = ["CachedEncoder", "Encoder", "Run"]
 BLOCK = 128

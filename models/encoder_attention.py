@@ -8,7 +8,8 @@ Next: models/encoder.py
 import numba
 import numpy as np
 
-from models.encoder_vectors import LANES, add, compiled, exp, fma, halves_at, larger, largest_of, load, mul, splat, store, sub, sum_of
+from models.encoder_rows import compiled
+from models.vectors import LANES, add, exp, fma, halves_at, larger, largest_of, load, mul, splat, store, sub, sum_of
 
 HEADS = 4
 """Query heads at once: a key is widened once for all of them."""

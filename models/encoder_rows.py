@@ -7,11 +7,11 @@ Next: models/encoder_attention.py
 import numba
 import numpy as np
 
-from models.encoder_vectors import (
+from models.machine_code import compiler
+from models.vectors import (
     LANES,
     absolute,
     add,
-    compiled,
     div,
     exp,
     fma,
@@ -28,6 +28,7 @@ from models.encoder_vectors import (
     sum_of,
 )
 
+compiled = compiler("encoder_", nogil=True)
 ZERO, ONE, EPS = np.float32(0), np.float32(1), np.float32(1e-5)
 LARGEST, TINY = np.float32(127), np.float32(1e-12)
 """Of whole numbers; of scales, for a row of zeros."""

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 
@@ -177,11 +178,16 @@ def scores(near: np.ndarray, head_logits: np.ndarray | None, columns: np.ndarray
     told = _log_softmax(np.asarray(head_logits, np.float64))
     heard, within, by_class = told[:, columns], np.zeros_like(own), own.copy()
     if rest.any():
-        unnamed = np.setdiff1d(np.arange(told.shape[1]), columns)
-        heard[:, rest] = np.maximum(_log_sum(told[:, unnamed]), LOWEST)
+        heard[:, rest] = np.maximum(_log_sum(told[:, _unnamed(columns.tobytes(), told.shape[1])]), LOWEST)
         by_class[:, rest] = _log_sum(own[:, rest])
         within = own - by_class
     return _log_softmax((scoring.mix * heard + (1 - scoring.mix) * by_class) / scoring.temperature + within)
+
+
+@lru_cache(maxsize=8)
+def _unnamed(columns: bytes, n_classes: int) -> np.ndarray:
+    """The head's classes that are no label of the set."""
+    return np.setdiff1d(np.arange(n_classes), np.frombuffer(columns, np.int64))
 
 
 def _log_sum(x: np.ndarray) -> np.ndarray:

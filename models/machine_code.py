@@ -2,7 +2,7 @@
 
 Knows numba; leaves what is computed to the files that use a `compiler`. No fast-math: sums keep their order. With NUMBA_DISABLE_JIT=1 the
 same functions run uncompiled; those of models/series*.py give the same bits then, which is the oracle of tests/models/test_series.py.
-Next: models/series_state.py, models/levels_kernel.py
+Next: models/vectors.py, models/series_state.py
 """
 
 import hashlib
@@ -40,11 +40,11 @@ def compiler(prefix: str, nogil: bool = False) -> Callable[[Function], Function]
 def _code_folder(prefix: str) -> Path | None:
     """A folder for machine code of exactly these sources, or None where nothing can be written.
 
-    numba looks at the file of the outermost function only: code of an older helper in another file would be run again.
+    numba looks at the file of the outermost function only: code of an older helper in another file would be run again. vectors.py may be such a helper's.
     """
     here = Path(__file__).parent
     digest = hashlib.sha256(numba.__version__.encode())
-    for source in (Path(__file__), *sorted(here.glob(f"{prefix}*.py"))):
+    for source in (Path(__file__), here / "vectors.py", *sorted(here.glob(f"{prefix}*.py"))):
         digest.update(source.read_bytes())
     name = f"{prefix}-{digest.hexdigest()[:16]}"
     for parent in _places(here):

@@ -229,7 +229,7 @@ class StreamingHierarchicalTransformer:
             job.cache.window, job.cache.memory = b"", job.walk.memory
             prefix = stretch.prefix
         else:
-            prefix = [] if job.cache.window else from_bytes(job.state.window)
+            prefix = from_bytes(b"" if job.cache.window else job.state.window)
         if not stretch.ids:
             return Run(job.cache, []), 0
         done = sum(len(s.ids) for s in job.plan.window.stretches[:turn])
@@ -307,7 +307,7 @@ class StreamingHierarchicalTransformer:
         """The state with nothing in the window but the sinks, empty levels, and its counters kept."""
         if state is None:
             return state
-        fresh = new_state(self.config, is_chat=from_bytes(state.window[: 2 * BYTES_PER_ID])[1:] == [CHAT])
+        fresh = new_state(self.config, is_chat=from_bytes(state.window)[1] == CHAT)
         kept = {
             "window": fresh.window,
             "starts": b"",

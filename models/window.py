@@ -17,7 +17,7 @@ from models.config import BufferSettings
 class Stretch:
     """Tokens of a session that go through the trunk in one run."""
 
-    prefix: list[int] | None
+    prefix: "array[int] | None"
     """Window to prefill first, after a cut; None to go on behind what the cache holds."""
     ids: list[int] = field(default_factory=list)
 
@@ -28,7 +28,8 @@ class Window:
 
     settings: BufferSettings
     n_sinks: int
-    ids: list[int]
+    ids: "array[int]"
+    """uint16"""
     starts: list[int]
     """Places in `ids` where a sentence begins, ascending."""
     since_us: int = -1
@@ -79,9 +80,9 @@ class Window:
             first = min(fitting, key=lambda at: (abs(at - first), at), default=first)
         first = max(first, self.n_sinks)
         self.starts = [at - first + self.n_sinks for at in self.starts if at >= first]
-        self.ids = [*self.ids[: self.n_sinks], *self.ids[first:]]
+        self.ids = self.ids[: self.n_sinks] + self.ids[first:]
         self.since_us = -1
-        self.stretches.append(Stretch(list(self.ids)))
+        self.stretches.append(Stretch(self.ids[:]))
 
 
 def pack_starts(starts: Sequence[int]) -> bytes:
@@ -101,5 +102,5 @@ def to_bytes(ids: Sequence[int]) -> bytes:
     return array("H", ids).tobytes()
 
 
-def from_bytes(data: bytes) -> list[int]:
-    return array("H", data).tolist()
+def from_bytes(data: bytes) -> "array[int]":
+    return array("H", data)

@@ -9,6 +9,7 @@ Next: models/encoder.py
 
 import random
 import statistics
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,7 +110,7 @@ def cycle(encoder: CachedEncoder, after: int) -> Row:
     c, settings = encoder.config, BufferSettings()
     sinks = [BOS, TEXT, *[SINK] * (c.n_sinks - MARKS)]
     n_tokens = settings.max_tokens - settings.overlap_tokens - c.n_sinks
-    windows = [Window(settings, c.n_sinks, list(sinks), []) for _ in range(CYCLE_SESSIONS)]
+    windows = [Window(settings, c.n_sinks, array("H", sinks), []) for _ in range(CYCLE_SESSIONS)]
     for session, window in enumerate(windows):
         window.append(token_ids(after, session, c))
         window.stretches.clear()

@@ -9,9 +9,9 @@ from models.config import ModelConfig, ModelConfigError
 from models.encoder import CachedEncoder
 from models.encoder_attention import attend, scratch_of
 from models.encoder_rows import from_whole, gate, normal, surprise, to_whole, turn
-from models.encoder_vectors import compiled, exp, half, load, store
 from models.kv_cache import KVCache
 from models.trunk import Trunk
+from models.vectors import compiled, exp, half, load, store
 
 RANDOM = np.random.default_rng(1)
 

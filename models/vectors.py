@@ -2,9 +2,9 @@
 
 A loop that a compiler may or may not turn into vector instructions is here written as such, and with that every sum has one order: lane n
 adds up what stands at places n, n + 16, ..., then the lanes are added from the first to the last. Half precision is widened as it is
-loaded. Knows machine numbers; leaves what is computed to encoder_rows.py and encoder_attention.py. Works on every processor LLVM knows, as
+loaded. Knows machine numbers; leaves what is computed to encoder_*.py and levels_*.py. Works on every processor LLVM knows, as
 fast as its vectors are wide.
-Next: models/encoder_rows.py
+Next: models/encoder_rows.py, models/levels_parts.py
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from numba.core import cgutils
 
 from models.machine_code import compiler
 
-compiled = compiler("encoder_", nogil=True)
+compiled = compiler("vectors", nogil=True)
 intrinsic: Any = extending.intrinsic
 LANES = 16
 _FLOAT, _INT32 = ir.FloatType(), ir.IntType(32)
@@ -152,6 +152,19 @@ def half(typing_context, x):  # type: ignore[no-untyped-def]
         return builder.bitcast(builder.fptrunc(arguments[0], ir.HalfType()), ir.IntType(16))
 
     return types.uint16(types.float32), made
+
+
+@intrinsic
+def number(typing_context, x):  # type: ignore[no-untyped-def]
+    """float32 of itself, or of the bits of half precision."""
+    if x not in (types.float32, types.uint16):
+        return None
+
+    def made(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        is_half = signature.args[0] == types.uint16
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), _FLOAT) if is_half else arguments[0]
+
+    return types.float32(x), made
 
 
 @intrinsic
