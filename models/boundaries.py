@@ -8,9 +8,10 @@ Next: models/boundary_scorer.py
 
 import json
 import re
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+
+import msgspec
 
 SPACE, LINE, BLANK, NOTHING = 1, 2, 3, 0
 """White space of a gap: blanks only, one line break, a blank line, none at all (after a CJK terminator)."""
@@ -65,8 +66,7 @@ def abbreviations() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     return tuple(frozenset(word for key, words in data[kind].items() if key != "what" for word in words) for kind in data)  # type: ignore[return-value]
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """What the open sentence and the session so far tell about the next gap; a few dozen bytes."""
 
     words: int = 0
@@ -97,8 +97,7 @@ class Context:
     """English function words among `small`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What a gap is; `kind` is empty (no boundary), sentence or paragraph."""
 
     kind: str

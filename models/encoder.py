@@ -100,7 +100,6 @@ class CachedEncoder:
     def missing_bytes(self, runs: Sequence[Run[KVCache]]) -> int:
         return 0
 
-    @torch.inference_mode()
     def encode(self, runs: Sequence[Run[KVCache]]) -> list[Tensor]:
         shares = _shares([len(run.ids) for run in runs], self.n_threads)
         with self.lock:
@@ -119,7 +118,6 @@ class CachedEncoder:
         finally:
             wait(others)
 
-    @torch.inference_mode()
     def _encode(self, runs: Sequence[Run[KVCache]], thread: int) -> list[np.ndarray]:
         """One thread's share of a step."""
         for run in runs:
@@ -151,7 +149,7 @@ class CachedEncoder:
         for rows in blocks:
             qkv, places = layer.qkv(_normal(x[rows])), [column[rows] for column in at]
             turn(qkv, layout.positions[rows], self.cos, self.sin, *places, number, c.n_kv_heads, queries[rows])
-        watched = layout.watched if number == c.n_layers - 1 else np.full(n_rows, -1)
+        watched = layout.watched if number == c.n_layers - 1 else layout.unwatched
         attend(queries, layout.positions, *at, number, c.n_kv_heads, scratch, watched, told, found)
         for rows in blocks:
             here = x[rows]
@@ -167,7 +165,6 @@ class CachedEncoder:
         found = self._together([partial(self._nats, parts[n::n_shares]) for n in range(n_shares)])
         return [loss for n in range(len(parts)) for loss in found[n % n_shares][n // n_shares]]
 
-    @torch.inference_mode()
     def _nats(self, parts: Sequence[tuple[np.ndarray, Sequence[int]]]) -> list[list[float]]:
         losses = []
         for hidden, targets in parts:

@@ -7,6 +7,8 @@ Next: models/encoder.py
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from models import reader
 from models.config import BufferSettings
 from models.reader import Break, Reading
@@ -21,8 +23,7 @@ UTTERANCE_CHARACTERS = 8192
 """Characters of an utterance that can become those tokens."""
 
 
-@dataclass(frozen=True, slots=True)
-class ItemEnd:
+class ItemEnd(msgspec.Struct, frozen=True):
     """Everything of an item is read."""
 
     item: Item
@@ -35,16 +36,14 @@ class ItemEnd:
     """Tokens in the window after it."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionEnd:
+class SessionEnd(msgspec.Struct, frozen=True):
     """Everything held back is released; every span closes."""
 
     characters: int
     """tokens: of the session's text so far."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True):
     """Tokens go by."""
 
     count: int
@@ -52,8 +51,7 @@ class Tokens:
     """What they say, whole pre-tokens; of tokens around a cut the first part has all of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(msgspec.Struct, frozen=True):
     """The window is cut before the next token: what the levels know now is what the new window remembers."""
 
 

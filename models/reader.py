@@ -12,8 +12,9 @@ Next: models/transformer.py
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from models.boundaries import CJK_TERMINATORS, CLOSERS, NOTHING, SPACE, WAIT, Context, Verdict, advance
 from models.boundary_scorer import UNSURE, judge, look_again
@@ -51,8 +52,7 @@ class Encoder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """One model token."""
 
     id: int
@@ -60,8 +60,7 @@ class Token:
     """Item that brought the token's first character that is not white space (of white space alone: its first character)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Break:
+class Break(msgspec.Struct, frozen=True):
     """A settled boundary: a new sentence (and paragraph) begins."""
 
     kind: str
@@ -84,16 +83,14 @@ class Break:
     """Items read after the one at `position` when this was settled: 0 = settled by that item."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What one piece settled. Walk it as: for each break in order, tokens up to `at`, then the break; then the remaining tokens."""
 
     tokens: tuple[Token, ...] = ()
     breaks: tuple[Break, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReaderState:
+class ReaderState(msgspec.Struct, frozen=True):
     """What a session's text so far leaves behind; below 4 KB whatever the text. msgspec packs it with stable bytes."""
 
     characters: int = 0
@@ -108,7 +105,7 @@ class ReaderState:
     """White space of the open gap that is released already: its line breaks, at most 2, and the blanks after the last one, at most 8."""
     before: str = ""
     """The end of the judged text, white space collapsed."""
-    context: Context = field(default_factory=Context)
+    context: Context = Context()
     sentence_position: int = 0
     """Item that holds the first character of the open sentence."""
     sentence_offset: int = 0

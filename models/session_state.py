@@ -4,7 +4,6 @@ Knows every field that cannot be recomputed; leaves caches out, which can. Below
 Next: models/transformer.py
 """
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -109,7 +108,7 @@ def _with_spans(state: TextState, sign: int) -> TextState:
     for item, size in state.reader.spans:
         spans.append((item + sign * at, size))
         at = item if sign < 0 else item + at
-    return changed(state, reader=replace(state.reader, spans=tuple(spans))) if spans else state
+    return changed(state, reader=msgspec.structs.replace(state.reader, spans=tuple(spans))) if spans else state
 
 
 def unpack(data: bytes, config: ModelConfig) -> TextState:

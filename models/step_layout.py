@@ -55,7 +55,7 @@ class Layout:
         self.keys, self.values, self.capacities = (np.ascontiguousarray(column) for column in np.repeat(places, counts, axis=0).T)
         self.watched = np.full(len(self.ids), -1)
         """Row of what attention tells, -1 for nothing."""
-        self.n_watched = 0
+        self.unwatched, self.n_watched = self.watched.copy(), 0
         for run, first, start in zip(runs, self.first_rows, starts):
             for position in run.watch:
                 self.watched[first + position - start], self.n_watched = self.n_watched, self.n_watched + 1
