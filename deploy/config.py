@@ -35,6 +35,8 @@ class DeployConfig:
     """Of every topic; fixed once the topics exist."""
     workers: int = 1
     """How many worker processes `up` starts."""
+    reserve_cores: bool = True
+    """Broker, writer and console stay off one core for each worker, where there is another. Linux only."""
     free_ports: bool = False
     """Take free ports in place of the named ones; `strata status` tells them."""
     stop_s: float = 9.0

@@ -15,7 +15,8 @@ from deploy.benchmarks.ground import Ground
 from deploy.benchmarks.results import Goal, Plot, Result, Series, Table, figure
 
 SESSIONS = 128
-PER_SESSION, QUICK_PER_SESSION = 120, 40
+PER_SESSION, QUICK_PER_SESSION = 360, 40
+"""Some fifteen seconds: the writer waits up to one for its last rows, whatever was written."""
 ALONE_S, QUICK_ALONE_S = 10.0, 2.0
 WARM_UP = 40
 PLUMBING_RECORDS, QUICK_PLUMBING_RECORDS = 200_000, 40_000

@@ -19,7 +19,7 @@ import psutil
 
 from deploy.benchmarks.contest import BenchError
 from deploy.benchmarks.peers_environment import python_of_peers
-from deploy.local import background, broker, kafka_server, ports, processes
+from deploy.local import background, broker, cores, kafka_server, ports, processes
 from deploy.local.progress import Progress
 from deploy.local.state import StackState
 from deploy.replay import load_samples
@@ -85,7 +85,14 @@ class Ground:
             str(workers),
         ]
         with background.stack_for(flags, folder, {**self.clean(), **MERGING, **settings}, self.progress) as stack:
-            yield stack
+            if not self._broker_pid:
+                yield stack
+                return
+            cores.keep_to(self._broker_pid, cores.beside_workers(workers, cores.mine()))
+            try:
+                yield stack
+            finally:
+                cores.keep_to(self._broker_pid, cores.mine())
 
     def pids(self, stack: StackState) -> dict[str, int]:
         """Processes of a stack by name, the broker among them where it is ours."""

@@ -48,6 +48,8 @@ class Plan:
     environ: Mapping[str, str] = field(default_factory=dict)
     fallback: tuple[str, ...] | None = None
     """Command for the next try when this one ended before it was ready."""
+    cores: frozenset[int] = frozenset()
+    """That it keeps to once it is ready: a start may use all. Empty for all."""
 
 
 def settle(config: DeployConfig, kafka_named: bool) -> Addresses:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deploy.config import DeployConfig, are_thresholds_set
 from deploy.errors import NotReadyError, StackError
-from deploy.local import aot, broker, kafka_server, plan, probe, processes, state, topics
+from deploy.local import aot, broker, cores, kafka_server, plan, probe, processes, state, topics
 from deploy.local.progress import Progress
 from deploy.local.state import StackState
 from deploy.local.supervisor import Supervisor
@@ -68,10 +68,11 @@ class Stack:
             self._progress.line(f"topics: {len(created)} created, {config.partitions} partitions each")
         # 4. the parts, together
         environ = self._setup.environ
-        parts = [plan.worker_plan(i, config, addresses, environ) for i in range(config.workers)]
-        parts += [plan.sink_plan(config, addresses, environ), plan.console_plan(config, addresses, environ)]
+        others = [plan.sink_plan(config, addresses, environ), plan.console_plan(config, addresses, environ)]
         if are_thresholds_set(environ):
-            parts.append(plan.alerts_plan(config, addresses, environ))
+            others.append(plan.alerts_plan(config, addresses, environ))
+        parts = [plan.worker_plan(i, config, addresses, environ) for i in range(config.workers)]
+        parts += map(self._beside_workers, others)
         self._say("starting " + ", ".join(p.name for p in parts))
         stage = self._supervisor.add_stage(parts)
         self._supervisor.await_ready(stage, self._pause)
@@ -85,8 +86,12 @@ class Stack:
         server = broker.assemble(self.config.data_dir / "kafka", port, cache, self._setup.environ, self._progress.count)
         kafka_server.prepare(server, self._say)
         self._say(f"starting the broker on {addresses.kafka_bootstrap}")
-        stage = self._supervisor.add_stage([plan.broker_plan(server, aot.usable(server, cache), logs)])
+        stage = self._supervisor.add_stage([self._beside_workers(plan.broker_plan(server, aot.usable(server, cache), logs))])
         self._supervisor.await_ready(stage, self._pause)
+
+    def _beside_workers(self, other: plan.Plan) -> plan.Plan:
+        config = self.config
+        return replace(other, cores=cores.beside_workers(config.workers, cores.mine())) if config.reserve_cores else other
 
     def tick(self) -> None:
         """Look after the processes once; a few milliseconds unless one does not answer."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from deploy.errors import NotReadyError
-from deploy.local import processes
+from deploy.local import cores, processes
 from deploy.local.broker import tail
 from deploy.local.plan import Plan
 from deploy.local.state import ProcessState
@@ -154,6 +154,8 @@ class Supervisor:
         child.silent = 0 if answers else child.silent + 1
         before, child.ready = child.ready, answers or (child.ready and child.silent < SILENT_LOOKS)
         child.was_ready = child.was_ready or child.ready
+        if child.ready and not before:
+            cores.keep_to(child.process.pid, child.plan.cores)
         if child.failures and child.ready and now - child.started_at > STEADY_S:
             child.failures = 0
         if child.ready != before:

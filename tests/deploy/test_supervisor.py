@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from deploy.errors import NotReadyError
-from deploy.local import processes
+from deploy.local import cores, processes
 from deploy.local.plan import Plan
 from deploy.local.supervisor import Supervisor, backoff_s
 
@@ -197,7 +198,7 @@ def test_a_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
     code = f"""
 import sys, time
 from pathlib import Path
-from deploy.local import processes
+from deploy.local import cores, processes
 children = [processes.start([sys.executable, "-S", "-c", {DEAF!r}], Path({str(tmp_path)!r}) / "log") for _ in range(3)]
 print(*[c.pid for c in children], flush=True)
 time.sleep(600)
@@ -213,3 +214,29 @@ time.sleep(600)
     while not all(gone(pid) for pid in pids):
         assert time.monotonic() < deadline, "left behind"
         time.sleep(0.02)
+
+
+def test_others_stay_off_one_core_for_each_worker_and_keep_the_last() -> None:
+    assert cores.beside_workers(1, {0, 1}) == {1}
+    assert cores.beside_workers(2, {0, 1}) == {1}
+    assert cores.beside_workers(2, {4, 6, 8, 10}) == {8, 10}
+    assert cores.beside_workers(3, {5}) == {5}
+    assert cores.beside_workers(1, set()) == set()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are bound on Linux only")
+def test_a_ready_process_keeps_to_its_cores_with_all_its_threads(tmp_path: Path) -> None:
+    code = "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); print('up', flush=True); time.sleep(600)"
+    some = frozenset({max(cores.mine())})
+    supervisor = Supervisor(lambda line: None)
+    stage = supervisor.add_stage([replace(program(tmp_path, "bound", code), cores=some), program(tmp_path, "free", STEADY)])
+    try:
+        supervisor.await_ready(stage, lambda: time.sleep(0.02))
+        bound, free = (child.process.pid for child in stage if child.process)
+        threads = [int(task.name) for task in Path(f"/proc/{bound}/task").iterdir()]
+        assert len(threads) == 2
+        assert all(os.sched_getaffinity(thread) == some for thread in threads)
+        assert os.sched_getaffinity(free) == cores.mine()
+    finally:
+        supervisor.stop(5)
+    cores.keep_to(bound, some)  # gone: nothing

@@ -1,0 +1,36 @@
+"""Which cores a stack's processes keep to: broker, writer and console stay off as many as there are workers.
+
+A worker is one long chain, its loop and its model; whoever shares its core stops the chain. The workers themselves go where they like.
+Knows core numbers and threads; leaves who is bound when to supervisor.py. Linux only: elsewhere nobody is bound.
+Next: deploy/local/supervisor.py
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def mine() -> frozenset[int]:
+    """Cores this process may use."""
+    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
+
+
+def beside_workers(n_workers: int, cores: Iterable[int]) -> frozenset[int]:
+    """All but the first, one for each worker; the last core at least."""
+    ordered = sorted(cores)
+    return frozenset(ordered[min(n_workers, len(ordered) - 1) :]) if ordered else frozenset()
+
+
+def keep_to(pid: int, cores: frozenset[int]) -> None:
+    """Bind a process, all its threads and those that they start. Nothing where it is gone, is another's, or `cores` is empty."""
+    if not cores or not hasattr(os, "sched_setaffinity"):
+        return
+    try:
+        threads = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return
+    for thread in threads:
+        try:
+            os.sched_setaffinity(thread, cores)
+        except OSError:  # it ended meanwhile
+            continue
