@@ -16,6 +16,24 @@ TOPIC_SUM, TOPIC_WEIGHT, TOPIC, TOPICS, N_TOPICS, GIST_SUM, GIST_WEIGHT, DOCUMEN
 
 
 @compiled
+def add_tokens(sums, pooling, hidden):
+    """Add tokens to a session's sums, one after the other: the same in any split. sums: (C + 1 + ...,), pooling: (T,), hidden: (T, C)."""
+    width = hidden.shape[1]
+    for t in range(hidden.shape[0]):
+        for n in range(width):
+            sums[n] += pooling[t] * hidden[t, n]
+        sums[width] += pooling[t]
+
+
+@compiled
+def add_rows(sums, rows):
+    """Add rows, one after the other. sums: (W,), rows: (R, W)."""
+    for r in range(rows.shape[0]):
+        for n in range(rows.shape[1]):
+            sums[n] += rows[r, n]
+
+
+@compiled
 def sentence_of(sums, split, words_width, project, bias, norm):
     """Pool.sentence of a session's sums: weighted hidden states and their weight in the first `split`, word vectors and their number behind."""
     x = np.empty(split - 1 + words_width, np.float32)

@@ -38,9 +38,15 @@ class LevelsStep:
         self._meaning = _columns(pool.meaning)
         self._sentence = c.width + 1, c.word_width, _columns(pool.project), _numbers(pool.project.bias), _numbers(pool.norm.weight)
         row, sums = empty_row(c), np.zeros(c.width + c.word_width + 2, np.float32)
+        self.add(sums, np.ones(1, np.float32), np.zeros((1, c.width), np.float32), np.zeros((1, c.word_width + 1), np.float32))
         row, _, _ = self.advance(row, sums, [0.0] * N_FLAGS)  # now, and not in a session's first sentence
         self.close_paragraph(row)
         softmax(self.topic(row)[0])
+
+    def add(self, sums: np.ndarray, pooling: np.ndarray, hidden: np.ndarray, words: np.ndarray) -> None:
+        """Add tokens and words to an open sentence, `sums` changed in place (see advance). pooling: (T,), hidden: (T, C), words: (words, W + 1)."""
+        kernel.add_tokens(sums, pooling, hidden)
+        kernel.add_rows(sums[hidden.shape[1] + 1 :], words)
 
     def advance(self, row: np.ndarray, sums: np.ndarray, flags: Sequence[float]) -> tuple[np.ndarray, float, float]:
         """The row after a sentence, the logit that it starts a new topic, and how much it weighs in its paragraph.

@@ -75,7 +75,7 @@ class Readout:
         empty = torch.empty(0, self.encoder.config.width)
         parts = [job.hidden if job.hidden is not None else empty for job in jobs]
         scores = torch.from_numpy(self.scores(torch.cat(parts).numpy()))
-        weights = torch.exp(SCORE_LIMIT * torch.tanh((scores + self.bias) / SCORE_LIMIT))[:, :1].numpy()
+        weights = torch.exp(SCORE_LIMIT * torch.tanh((scores + self.bias) / SCORE_LIMIT))[:, 0].contiguous().numpy()
         before, targets = [], list[int]()
         for job, part in zip(jobs, parts):
             if not job.is_chat and len(part):

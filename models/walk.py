@@ -27,8 +27,6 @@ from models.window import pack_starts, to_bytes
 from models.words import WordTable
 
 Finding = Boundary | Answer | LevelState
-CHUNK = 1024
-"""Tokens added up at a time, so that a sentence of a megabyte needs no more memory than its hidden states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class Encoded:
     hidden: np.ndarray
     """float32 (tokens, C)."""
     pooling: np.ndarray
-    """float32 (tokens, 1), unnormalised weights."""
+    """float32 (tokens,), unnormalised weights."""
     nats: Sequence[float]
     """tokens: of each token; chat: empty."""
     attention: dict[int, np.ndarray]
@@ -164,23 +162,17 @@ class Walk:
     # 1. tokens
 
     def _tokens(self, event: Tokens, encoded: Encoded, start: int) -> None:
-        """Add tokens to the open sentence, in order: the same sum in any chunks."""
-        stop, width = start + event.count, self.above.config.width
+        """Add tokens to the open sentence, in order: the same sum in any split."""
+        stop = start + event.count
         self._open = None
-        for a in range(start, stop, CHUNK):
-            pooling, hidden = encoded.pooling[a : min(a + CHUNK, stop)], encoded.hidden[a : min(a + CHUNK, stop)]
-            self._add(slice(0, width + 1), np.concatenate((pooling * hidden, pooling), axis=1))
-            self._remember("token", pooling[:, 0])
-        self._add(slice(width + 1, None), self.above.words.vectors(event.text))
+        pooling = encoded.pooling[start:stop]
+        self.above.step.add(self.sums, pooling, encoded.hidden[start:stop], self.above.words.vectors(event.text))
+        self._remember("token", pooling[-MAX_WEIGHTS:])
         self.last_hidden = encoded.hidden[stop - 1].astype(np.float16)
         self.fields["n_tokens"] += event.count
         for nats in encoded.nats[start:stop]:
             self.fields["nats"] += nats
         self.fields["n_surprised"] += len(encoded.nats[start:stop])
-
-    def _add(self, part: slice, rows: np.ndarray) -> None:
-        if len(rows):
-            self.sums[part] = np.add.accumulate(np.concatenate((self.sums[None, part], rows)), axis=0)[-1]
 
     def _remember(self, level: str, weights: np.ndarray) -> None:
         self.weights[level] = np.concatenate((self.weights[level], weights))[-MAX_WEIGHTS:].astype(np.float32)
