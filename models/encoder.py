@@ -21,13 +21,14 @@ from models.attention import rotary_tables
 from models.config import MARKS, ModelConfig, ModelConfigError
 from models.encoder_attention import attend, scratch_of
 from models.encoder_rows import gate, normal, surprise, turn
-from models.kv_cache import KVCache, SessionCache
+from models.kv_cache import BUCKET, KVCache, SessionCache
 from models.row_blocks import natural_type, product
 from models.step_layout import Layout, Run
 from models.trunk import Block, Trunk
 from models.vectors import LANES
 
 __all__ = ["CachedEncoder", "Encoder", "Run"]
+assert BUCKET % LANES == 0
 BLOCK = 128
 """Rows that go through a layer's products together: what one wrote the next still finds close by."""
 SURPRISE_ROWS = 128

@@ -13,7 +13,7 @@ from models.vectors import LANES, add, exp, fma, halves_at, larger, largest_of, 
 
 HEADS = 4
 """Query heads at once: a key is widened once for all of them."""
-ZERO, ONE, NEVER = np.float32(0), np.float32(1), np.float32(-np.inf)
+ZERO, ONE, LOWEST = np.float32(0), np.float32(1), np.float32(-3e38)
 
 
 @compiled
@@ -68,12 +68,13 @@ def _weigh(query, keys, at, capacity, length, D, scores, width):  # type: ignore
 
 @compiled
 def _softmax(scores, length):  # type: ignore[no-untyped-def]
-    """In place; zeros behind the length, up to whole vectors."""
+    """In place; zeros behind the length, up to whole vectors. No number where one score is none: a session that is broken must be found."""
     stop = (length + LANES - 1) // LANES * LANES
-    scores[length:stop] = NEVER
-    top = splat(NEVER)
+    scores[length:stop] = LOWEST
+    top, wrong = splat(LOWEST), splat(ZERO)
     for p in range(0, stop, LANES):
         top = larger(load(scores, p), top)
+        wrong = fma(load(scores, p), splat(ZERO), wrong)
     top = splat(largest_of(top))
     for p in range(0, stop, LANES):
         store(scores, p, exp(sub(load(scores, p), top)))
@@ -81,7 +82,7 @@ def _softmax(scores, length):  # type: ignore[no-untyped-def]
     total = splat(ZERO)
     for p in range(0, stop, LANES):
         total = add(total, load(scores, p))
-    share = splat(ONE / sum_of(total))
+    share = splat(ONE / sum_of(total) + sum_of(wrong))
     for p in range(0, stop, LANES):
         store(scores, p, mul(load(scores, p), share))
 

@@ -111,11 +111,12 @@ def gate(gate_up, out):  # type: ignore[no-untyped-def]
 def surprise(logits, targets, nats):  # type: ignore[no-untyped-def]
     """Negative log-likelihood of each row's target. logits: float32 (R, V), targets: int64 (R,), nats: float64 (R,), written."""
     for r in range(targets.shape[0]):
-        row, top = logits[r], splat(np.float32(-np.inf))
+        row, top, wrong = logits[r], splat(np.float32(-np.inf)), splat(ZERO)
         for n in range(0, logits.shape[1], LANES):
             top = larger(load(row, n), top)
+            wrong = fma(load(row, n), splat(ZERO), wrong)
         largest = largest_of(top)
         total, top = splat(ZERO), splat(largest)
         for n in range(0, logits.shape[1], LANES):
             total = add(total, exp(sub(load(row, n), top)))
-        nats[r] = np.log(np.float64(sum_of(total))) + np.float64(largest) - np.float64(row[targets[r]])
+        nats[r] = np.log(np.float64(sum_of(total))) + np.float64(largest) - np.float64(row[targets[r]]) + np.float64(sum_of(wrong))

@@ -81,7 +81,7 @@ def session_logits(document: Tensor, sentences: Tensor) -> Tensor:
 
 
 def calibration_of(table: dict[str, Any]) -> Calibration:
-    """What asdict() made of a calibration. Raises TypeError or ModelConfigError for another table."""
+    """What asdict() made of a calibration. Raises TypeError or ValueError for another table."""
     scorings = {name: LabelScoring.from_json(table[name]) for name in ("topic_scoring", "document_scoring")}
     ngrams = tuple(map(tuple, table.get("ngram_weights", TRUNK_ALONE)))
     checked(ngrams)

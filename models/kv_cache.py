@@ -13,7 +13,7 @@ import numpy as np
 from models.config import ModelConfig
 
 BUCKET = 128
-"""Positions that a cache grows by."""
+"""Positions that a cache grows by; a multiple of the sixteen that attention reads at once, or it would read beyond."""
 BYTES_PER_ID = 2
 BYTES_PER_NUMBER = 2
 """float16: ten bits of fraction, and this processor family turns 8 or 16 of them into float32 at a time."""

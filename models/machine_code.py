@@ -1,7 +1,7 @@
 """How functions are compiled to machine code, and where it is kept between starts.
 
-Knows numba; leaves what is computed to the files that use a `compiler`. No fast-math: sums keep their order. With NUMBA_DISABLE_JIT=1 the
-same functions run uncompiled; those of models/series*.py give the same bits then, which is the oracle of tests/models/test_series.py.
+Knows numba; leaves what is computed to the files that use a `compiler`. No fast-math: sums keep their order. With NUMBA_DISABLE_JIT=1
+those of models/series*.py run uncompiled and give the same bits, which is the oracle of tests/models/test_series.py.
 Next: models/vectors.py, models/series_state.py
 """
 

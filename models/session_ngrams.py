@@ -91,8 +91,11 @@ def _mixed(nats, shares, longest, weights):  # type: ignore[no-untyped-def]
     for n in range(len(nats)):
         row = longest[n]
         if row >= 0:
-            p = weights[row, 0] * np.exp(-nats[n])
+            p = 0.0
             for order in range(row + 1):
                 p += weights[row, order + 1] * shares[n, order]
-            found[n] = -np.log(p)
+            if p > 0:
+                found[n] = -np.log(weights[row, 0] * np.exp(-nats[n]) + p)
+            else:  # however unlikely the trunk found it
+                found[n] = nats[n] - np.log(weights[row, 0])
     return found

@@ -2,19 +2,22 @@
 
 A loop that a compiler may or may not turn into vector instructions is here written as such, and with that every sum has one order: lane n
 adds up what stands at places n, n + 16, ..., then the lanes are added from the first to the last. Half precision is widened as it is
-loaded. Knows machine numbers; leaves what is computed to encoder_*.py and levels_*.py. Works on every processor LLVM knows, as
-fast as its vectors are wide.
+loaded. Knows machine numbers; leaves what is computed to encoder_*.py and levels_*.py. As fast as the
+processor's vectors are wide; an x86 must have F16C (check_processor).
 Next: models/encoder_rows.py, models/levels_parts.py
 """
 
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import extending, types
 from numba.core import cgutils
 
+from models.config import ModelConfigError
 from models.machine_code import compiler
 
 compiled = compiler("vectors", nogil=True)
@@ -24,6 +27,20 @@ _FLOAT, _INT32 = ir.FloatType(), ir.IntType(32)
 _FLOATS, _HALVES, _INT32S, _INT8S = (ir.VectorType(kind, LANES) for kind in (_FLOAT, ir.HalfType(), _INT32, ir.IntType(8)))
 _STORED = {types.float32: (_FLOATS, 4), types.uint16: (_HALVES, 2)}
 """Type of an array's numbers -> how sixteen lie there, and their alignment. uint16 are the bits of half precision."""
+
+
+def check_processor(features: Mapping[str, bool] | None = None) -> None:
+    """Raises ModelConfigError where half precision would be converted by a function that is nowhere: x86 without F16C.
+
+    features: of the processor; None asks it.
+    """
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return
+    if not (get_host_cpu_features() if features is None else features).get("f16c"):
+        raise ModelConfigError(
+            "this processor, or what the virtual machine shows of it, converts no half precision (F16C); wanted an x86 of 2013 or later: "
+            "give the machine its host's processor type, or x86-64-v3"
+        )
 
 
 class _Vector(types.Type):  # type: ignore[misc]

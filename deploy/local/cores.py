@@ -5,6 +5,7 @@ Knows core numbers and threads; leaves who is bound when to supervisor.py. Linux
 Next: deploy/local/supervisor.py
 """
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,21 +17,25 @@ def mine() -> frozenset[int]:
 
 
 def beside_workers(n_workers: int, cores: Iterable[int]) -> frozenset[int]:
-    """All but the first, one for each worker; the last core at least."""
+    """All but the first, one for each worker, half of all at most; all where every core is a worker's anyway."""
     ordered = sorted(cores)
-    return frozenset(ordered[min(n_workers, len(ordered) - 1) :]) if ordered else frozenset()
+    return frozenset(ordered if n_workers >= len(ordered) else ordered[min(n_workers, len(ordered) // 2) :])
 
 
 def keep_to(pid: int, cores: frozenset[int]) -> None:
     """Bind a process, all its threads and those that they start. Nothing where it is gone, is another's, or `cores` is empty."""
     if not cores or not hasattr(os, "sched_setaffinity"):
         return
+    bound: set[int] = set()
+    while threads := _threads(pid) - bound:  # one that is not bound yet may start another meanwhile
+        for thread in threads:
+            with contextlib.suppress(OSError):  # it ended, or is not ours
+                os.sched_setaffinity(thread, cores)
+        bound |= threads
+
+
+def _threads(pid: int) -> set[int]:
     try:
-        threads = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+        return {int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()}
     except OSError:
-        return
-    for thread in threads:
-        try:
-            os.sched_setaffinity(thread, cores)
-        except OSError:  # it ended meanwhile
-            continue
+        return set()

@@ -1,7 +1,8 @@
 """Stage three: thresholds and temperatures from dev data, and the figures of the model card, all measured on the running model.
 
 Knows how dev documents are played, scored and fitted; leaves wording to card.py. What ships is fitted on all dev documents; figures are
-cross-fitted, each half judged by what the other half chose, so that no figure is read off the data that chose it.
+cross-fitted, each half judged by what the other half chose, so that no figure is read off the documents that chose it (talks
+of MTS-Dialog stand in several sets, as themselves and joined).
 Next: models/training/card.py
 """
 

@@ -39,10 +39,10 @@ def fit(model: StreamingHierarchicalTransformer, documents: Sequence[Played], te
     finally:
         model.readout.ngrams = usual
     parts, longest = (np.concatenate(part) for part in zip(*listening.heard))
-    return tuple(_likeliest(parts[longest == order], order) for order in range(ORDERS + 1))
+    return tuple(likeliest(parts[longest == order], order) for order in range(ORDERS + 1))
 
 
-def _likeliest(parts: np.ndarray, order: int) -> tuple[float, ...]:
+def likeliest(parts: np.ndarray, order: int) -> tuple[float, ...]:
     """Shares of the mixture's parts, (tokens, ORDERS + 2) probabilities each; of runs up to `order`."""
     shares = np.zeros(ORDERS + 2)
     if len(parts) < LEAST_TOKENS:

@@ -198,7 +198,7 @@ def test_a_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
     code = f"""
 import sys, time
 from pathlib import Path
-from deploy.local import cores, processes
+from deploy.local import processes
 children = [processes.start([sys.executable, "-S", "-c", {DEAF!r}], Path({str(tmp_path)!r}) / "log") for _ in range(3)]
 print(*[c.pid for c in children], flush=True)
 time.sleep(600)
@@ -218,9 +218,10 @@ time.sleep(600)
 
 def test_others_stay_off_one_core_for_each_worker_and_keep_the_last() -> None:
     assert cores.beside_workers(1, {0, 1}) == {1}
-    assert cores.beside_workers(2, {0, 1}) == {1}
+    assert cores.beside_workers(2, {0, 1}) == {0, 1}, "all are workers' cores"
+    assert cores.beside_workers(3, range(4)) == {2, 3}
     assert cores.beside_workers(2, {4, 6, 8, 10}) == {8, 10}
-    assert cores.beside_workers(3, {5}) == {5}
+    assert cores.beside_workers(3, {5}) == cores.beside_workers(1, {5}) == {5}
     assert cores.beside_workers(1, set()) == set()
 
 

@@ -17,6 +17,7 @@ from models.tokenizer import load_tokenizer
 from models.transformer import StreamingHierarchicalTransformer
 
 CONFIG = ModelConfig(width=64, n_layers=2, n_heads=4, n_kv_heads=1, feed_forward=96, sentence_width=32, word_width=16, labels=LABELS)
+NGRAM_WEIGHTS = ((0.7, 0.3, 0.0, 0.0, 0.0), (0.5, 0.1, 0.4, 0.0, 0.0), (0.3, 0.1, 0.2, 0.4, 0.0), (0.2, 0.1, 0.1, 0.2, 0.4))
 PIECE = re.compile(r"\s*\S+\s*")
 TEXT = (
     "The harbour lay still under the morning fog. Dr. Elm walked down to the pier, counting boats. There were 3.5 of them, she joked!\n\n"
@@ -40,7 +41,10 @@ def small_checkpoint(calibration: Calibration | None = None) -> Checkpoint:
     for p in model.trunk.parameters():
         p.data *= 1.5 if p.ndim == 2 else 1
     return Checkpoint(
-        model, load_tokenizer(SHIPPED / "tokenizer.json"), calibration or Calibration(chat_threshold=0.5, text_threshold=0.5), "small"
+        model,
+        load_tokenizer(SHIPPED / "tokenizer.json"),
+        calibration or Calibration(chat_threshold=0.5, text_threshold=0.5, ngram_weights=NGRAM_WEIGHTS),
+        "small",
     )
 
 

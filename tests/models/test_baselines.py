@@ -246,3 +246,13 @@ def test_the_held_out_text_is_that_of_the_model_card(data: Path, monkeypatch: py
     texts = calibrate.held_out_texts(data, 500)
     assert ["".join(d.items) for d in played] == texts
     assert found == {"bytes": len("".join(texts)), "model": 0, **calibrate.compressor_figures("".join(texts).encode())}
+
+
+def test_nobody_is_judged_by_what_it_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = [calibrate.Played(source, []) for source in "abbacab"]
+    monkeypatch.setattr(calibrate, "fit", lambda chosen, labels: chosen)
+    judged = calibrate.cross_fitted(documents, (), {"c"})
+    assert [d for d, _ in judged] == documents
+    for n, (one, chosen) in enumerate(judged):
+        assert not any(d is one for d in chosen)  # type: ignore[attr-defined]
+        assert [id(d) for d in chosen] == [id(d) for d in documents[1 - n % 2 :: 2] if d.source != "c"]  # type: ignore[attr-defined]

@@ -137,6 +137,25 @@ def test_a_cache_cut_back_gives_the_same_bits_again(encoder):
     assert cache.window == ahead
 
 
+@pytest.mark.parametrize("wrong", ["nan", "inf"])
+@pytest.mark.parametrize("part", ["_keys", "_values"])
+def test_a_broken_cache_is_found_and_disturbs_nobody(encoder, wrong, part):
+    tokens, other = ids(60, 60), KVCache(CONFIG)
+    cache = KVCache(CONFIG)
+    encoder.encode([Run(cache, tokens), Run(other, tokens)])
+    wanted = encoder.encode([Run(other, [77])])[0]
+    other.window = other.window[:-2]
+    held = getattr(cache, part)[0, 0]
+    held[(3, 5) if part == "_keys" else (5, 3)] = float(wrong)
+    broken, whole = encoder.encode([Run(cache, [77]), Run(other, [77])])
+    assert broken.isnan().any()
+    assert torch.equal(whole, wanted)
+
+
+def test_a_step_without_tokens_is_none(encoder):
+    assert [len(rows) for rows in encoder.encode([Run(KVCache(CONFIG), []), Run(KVCache(CONFIG), [5, 6])])] == [0, 2]
+
+
 def test_surprise_of_a_row_does_not_depend_on_its_neighbours(encoder):
     hidden, targets = torch.randn(300, CONFIG.width), ids(300, 8)
     together = encoder.nats(hidden, targets)

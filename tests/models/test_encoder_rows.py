@@ -1,5 +1,7 @@
 """What the trunk's machine code does to rows is what plain numpy does; numpy is the oracle."""
 
+import platform
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from models.encoder_attention import attend, scratch_of
 from models.encoder_rows import from_whole, gate, normal, surprise, to_whole, turn
 from models.kv_cache import KVCache
 from models.trunk import Trunk
-from models.vectors import compiled, exp, half, load, store
+from models.vectors import check_processor, compiled, exp, half, load, store
 
 RANDOM = np.random.default_rng(1)
 
@@ -95,6 +97,9 @@ def test_surprise_is_cross_entropy():
     surprise(logits, targets, found)
     wanted = torch.nn.functional.cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(targets), reduction="none")
     assert found == pytest.approx(wanted.numpy(), abs=1e-5)
+    logits[4, 9] = np.nan
+    surprise(logits, targets, found)
+    assert np.isnan(found).nonzero()[0].tolist() == [4]
 
 
 @pytest.mark.parametrize(("heads", "key_heads", "size"), [(8, 2, 32), (4, 2, 16), (6, 1, 16), (3, 3, 48)])
@@ -123,6 +128,15 @@ def test_attention_over_caches_is_attention_over_the_sequence(heads, key_heads, 
     assert told[0].sum() == pytest.approx(1, abs=1e-5)
     assert not told[0, 131:].any()
     assert not np.any(caches[1]._keys), "another session's cache is left alone"
+
+
+def test_a_processor_without_half_precision_is_named(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    with pytest.raises(ModelConfigError, match="F16C"):
+        check_processor({"avx2": True})
+    check_processor({"f16c": True})
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    check_processor({})
 
 
 def test_widths_that_vectors_cannot_hold_are_refused():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from models.config import ModelConfigError
 from models.session_ngrams import ORDERS, TRUNK_ALONE, SessionNgrams, followers
+from models.training.ngram_weights import likeliest
 
 WEIGHTS = ((0.7, 0.3, 0, 0, 0), (0.5, 0.1, 0.4, 0, 0), (0.3, 0.1, 0.2, 0.4, 0), (0.2, 0.1, 0.1, 0.2, 0.4))
 VOCABULARY = 5
@@ -73,6 +74,20 @@ def test_the_trunk_alone_is_left_as_it_is() -> None:
     shares, longest = followers(np.array([4, 4, 4], np.uint16), 0)
     assert longest.tolist() == [-1, 0, 1]
     assert shares[2, :2].tolist() == [1.0, 1.0]
+
+
+def test_what_the_trunk_finds_all_but_impossible_stays_a_number() -> None:
+    found = SessionNgrams(WEIGHTS).mixed(np.array([1, 2], np.uint16), [3], [800.0])
+    assert found == pytest.approx([800 - math.log(WEIGHTS[0][0])])
+
+
+def test_the_likeliest_weights_are_found_again() -> None:
+    chance, true = np.random.default_rng(3), np.array([0.3, 0.1, 0.6, 0, 0])
+    parts = chance.dirichlet(np.ones(2), (20_000, 5))[:, :, 0]  # of each part the probability of the one of two tokens
+    is_first = chance.random(20_000) < parts @ true
+    parts = np.where(is_first[:, None], parts, 1 - parts)
+    assert likeliest(parts, 1) == pytest.approx(true, abs=0.05)
+    assert likeliest(parts[:100], 1) == (1, 0, 0, 0, 0), "of few tokens nothing is learned"
 
 
 @pytest.mark.parametrize(
