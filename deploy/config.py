@@ -36,7 +36,7 @@ class DeployConfig:
     workers: int = 1
     """How many worker processes `up` starts."""
     reserve_cores: bool = True
-    """Broker, writer and console stay off one core for each worker, where there is another. Linux only."""
+    """Broker, writer, console and alerts stay off one core for each worker, off half of all at most; nobody where all are workers' cores. Linux only."""
     free_ports: bool = False
     """Take free ports in place of the named ones; `strata status` tells them."""
     stop_s: float = 9.0

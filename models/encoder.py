@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.attention import rotary_tables
@@ -25,7 +26,7 @@ from models.kv_cache import BUCKET, KVCache, SessionCache
 from models.row_blocks import natural_type, product
 from models.step_layout import Layout, Run
 from models.trunk import Block, Trunk
-from models.vectors import LANES
+from models.vectors import LANES, check_processor
 
 __all__ = ["CachedEncoder", "Encoder", "Run"]
 assert BUCKET % LANES == 0
@@ -33,6 +34,8 @@ BLOCK = 128
 """Rows that go through a layer's products together: what one wrote the next still finds close by."""
 SURPRISE_ROWS = 128
 """Rows of logits held at a time."""
+UNHEARD_OF = np.float32(-3e38)
+"""Logit of the columns that fill up whole vectors."""
 SHARED_ROWS = 48
 """Rows from which a step is shared among threads: with fewer, one is as fast."""
 T = TypeVar("T")
@@ -80,12 +83,14 @@ class CachedEncoder:
         """
         product_type = product_type or natural_type()
         c = self.config = trunk.config
-        if any(width % LANES for width in (c.width, c.head_size, c.feed_forward, c.vocab_size)):
+        check_processor()
+        if any(width % LANES for width in (c.width, c.head_size, c.feed_forward)):
             raise ModelConfigError(
-                f"width {c.width}, head size {c.head_size}, feed-forward {c.feed_forward}, vocabulary {c.vocab_size}; wanted multiples of {LANES}"
+                f"width {c.width}, head size {c.head_size}, feed-forward {c.feed_forward}; wanted multiples of {LANES}: train a model of such a shape"
             )
         self.embedding = trunk.embedding.weight.detach().numpy().copy()
-        self.unembedding = product(trunk.embedding.weight.detach().t().contiguous(), product_type)
+        unembedding = F.pad(trunk.embedding.weight.detach().t(), (0, -c.vocab_size % LANES)).contiguous()
+        self.unembedding = product(unembedding, product_type)
         self.norm = trunk.norm.weight.detach().numpy().copy()
         self.cos, self.sin = (table.numpy() for table in rotary_tables(c.max_positions, c.head_size, c.rope_base))
         self.layers = [_Layer(block, c, product_type) for block in trunk.blocks]  # type: ignore[arg-type]
@@ -94,6 +99,7 @@ class CachedEncoder:
         self.scratches = [scratch_of(c.max_positions, c.head_size) for _ in range(self.n_threads)]
         self.lock = threading.Lock()
         """One step at a time: its threads own the scratches."""
+        self.nats(torch.zeros(1, c.width), (0,))  # machine code is made now, not in the first step
 
     def new_cache(self) -> KVCache:
         return KVCache(self.config)
@@ -102,6 +108,8 @@ class CachedEncoder:
         return 0
 
     def encode(self, runs: Sequence[Run[KVCache]]) -> list[Tensor]:
+        if not runs:
+            return []
         shares = _shares([len(run.ids) for run in runs], self.n_threads)
         with self.lock:
             found = self._together([partial(self._encode, [runs[n] for n in share], thread) for thread, share in enumerate(shares)])
@@ -169,8 +177,9 @@ class CachedEncoder:
     def _nats(self, parts: Sequence[tuple[np.ndarray, Sequence[int]]]) -> list[list[float]]:
         losses = []
         for hidden, targets in parts:
-            nats = np.empty(len(targets))
-            surprise(self.unembedding(hidden), np.asarray(targets, np.int64), nats)
+            nats, logits = np.empty(len(targets)), self.unembedding(hidden)
+            logits[:, self.config.vocab_size :] = UNHEARD_OF
+            surprise(logits, np.asarray(targets, np.int64), nats)
             losses.append(nats.tolist())
         return losses
 

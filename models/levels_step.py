@@ -14,6 +14,7 @@ from models import levels_parts
 from models.heads import Heads
 from models.hierarchy import FADE, N_FLAGS, SIMILAR_TO, Hierarchy
 from models.levels_row import NAMES, empty_row, places
+from models.vectors import check_processor
 
 
 class LevelsStep:
@@ -21,6 +22,7 @@ class LevelsStep:
 
     def __init__(self, hierarchy: Hierarchy, heads: Heads):
         """Compiles at the first start of a version, some seconds; the code is kept (machine_code.py)."""
+        check_processor()
         assert not hierarchy.muted & {"sentence", "paragraph", "topic"}, "the compiled step mutes nothing"
         c, blocks = hierarchy.config, (hierarchy.sentence, hierarchy.paragraph, hierarchy.topic)
         where = places(c)

@@ -33,7 +33,6 @@ from models.session_ngrams import SessionNgrams
 from models.session_state import TextState, new_state, unpack_memory
 from models.steps import Answer, ItemResult, StepResult, Work
 from models.tokenizer import CHAT
-from models.vectors import check_processor
 from models.walk import Above, Encoded, Labels, Walk
 from models.window import from_bytes
 
@@ -73,7 +72,6 @@ class StreamingHierarchicalTransformer:
         settings = settings or TextSettings()
         config = loaded.model.config
         check(settings, config)
-        check_processor()
         self._threads = threading.local()
         self._one_thread()
         keep_freed_memory()

@@ -85,7 +85,7 @@ class Ground:
             str(workers),
         ]
         with background.stack_for(flags, folder, {**self.clean(), **MERGING, **settings}, self.progress) as stack:
-            if not self._broker_pid:
+            if not self._broker_pid or settings.get("STRATA_RESERVE_CORES") == "false":
                 yield stack
                 return
             cores.keep_to(self._broker_pid, cores.beside_workers(workers, cores.mine()))

@@ -1,4 +1,4 @@
-"""Which cores a stack's processes keep to: broker, writer and console stay off as many as there are workers.
+"""Which cores a stack's processes keep to: all but the workers stay off one for each worker, off half of all at most.
 
 A worker is one long chain, its loop and its model; whoever shares its core stops the chain. The workers themselves go where they like.
 Knows core numbers and threads; leaves who is bound when to supervisor.py. Linux only: elsewhere nobody is bound.

@@ -315,7 +315,7 @@ def threshold_logit(d: Played, c: Calibration) -> float:
 
 
 def cross_fitted(documents: Sequence[Played], labels: Sequence[str], left_out: Container[str] = ()) -> list[tuple[Played, Calibration]]:
-    """Each document with a calibration that it had no part in: fitted on every other one, the half it is not of; never on sets left out."""
+    """Each document with a calibration that it had no part in: fitted on the half it is not of; never on sets left out."""
     halves = [fit([d for d in documents[n::2] if d.source not in left_out], labels) for n in (0, 1)]
     return [(d, halves[1 - n % 2]) for n, d in enumerate(documents)]
 

@@ -55,7 +55,7 @@ their headings{f"; without {run['without']}" if run.get("without") else ""}. Sta
 
 ## Held-out figures
 Measured on the running (streaming, half-precision-stored) model. The calibration that ships was fitted on all dev documents; these figures are
-cross-fitted: each half of the dev documents under a calibration of the other half (the two weights by which labels are mixed over a segment and a session were chosen on all of dev). SGD dev: first {run["sgd_limit"]} dialogues.
+cross-fitted: each half of the dev documents under a calibration of the other half; talks of MTS-Dialog stand in several sets, so some in both (the two weights by which labels are mixed over a segment and a session were chosen on all of dev). SGD dev: first {run["sgd_limit"]} dialogues.
 
 Topic segments, decided at the item or sentence itself, from the past only (Pk, WindowDiff, F1, Score as in SuperDialseg; last column: the
 Score of never finding a boundary). DialSeg711 in-domain is mostly finding the seam between joined dialogues; 194 of 250 SuperDialseg dev dialogues

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from models.session_ngrams import ORDERS, SessionNgrams, Weights, followers
+from models.session_ngrams import ORDERS, TRUNK_ALONE, SessionNgrams, Weights, followers
 from models.training.calibrate import Played, play
 from models.transformer import StreamingHierarchicalTransformer
 
@@ -31,13 +31,15 @@ class _Listening(SessionNgrams):
 
 
 def fit(model: StreamingHierarchicalTransformer, documents: Sequence[Played], tell: Callable[[str], None]) -> Weights:
-    """Stream the documents, and return the weights under which their tokens are likeliest."""
+    """Stream the documents, and return the weights under which their tokens are likeliest; of no text the trunk alone."""
     usual, listening = model.readout.ngrams, _Listening()
     model.readout.ngrams = listening
     try:
         play(model, documents, tell)
     finally:
         model.readout.ngrams = usual
+    if not listening.heard:
+        return TRUNK_ALONE
     parts, longest = (np.concatenate(part) for part in zip(*listening.heard))
     return tuple(likeliest(parts[longest == order], order) for order in range(ORDERS + 1))
 

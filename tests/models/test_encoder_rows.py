@@ -130,6 +130,16 @@ def test_attention_over_caches_is_attention_over_the_sequence(heads, key_heads, 
     assert not np.any(caches[1]._keys), "another session's cache is left alone"
 
 
+def test_a_vocabulary_of_any_size_is_surprised_alike():
+    torch.manual_seed(2)
+    c = ModelConfig(vocab_size=846, width=64, n_heads=2, n_kv_heads=1, feed_forward=96, n_layers=1)
+    encoder, hidden = CachedEncoder(Trunk(c).eval().requires_grad_(False), 1, torch.float32), torch.randn(5, 64)
+    targets = [0, 845, 7, 400, 840]
+    wanted = torch.nn.functional.cross_entropy(hidden @ torch.from_numpy(encoder.embedding).t(), torch.tensor(targets), reduction="none")
+    assert encoder.nats(hidden, targets) == pytest.approx(wanted.tolist(), abs=1e-4)
+    assert encoder.encode([]) == []
+
+
 def test_a_processor_without_half_precision_is_named(monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     with pytest.raises(ModelConfigError, match="F16C"):
@@ -141,4 +151,4 @@ def test_a_processor_without_half_precision_is_named(monkeypatch):
 
 def test_widths_that_vectors_cannot_hold_are_refused():
     with pytest.raises(ModelConfigError, match="multiples of 16"):
-        CachedEncoder(Trunk(ModelConfig(vocab_size=64, width=40, n_heads=5, n_kv_heads=1, n_layers=1)))
+        CachedEncoder(Trunk(ModelConfig(vocab_size=62, width=40, n_heads=5, n_kv_heads=1, n_layers=1)))
