@@ -24,7 +24,7 @@ from models.encoder_attention import attend, scratch_of
 from models.encoder_rows import gate, normal, surprise, turn
 from models.kv_cache import BUCKET, KVCache, SessionCache
 from models.row_blocks import natural_type, product
-from models.step_layout import Layout, Run
+from models.step_layout import Layout, Run, check_windows
 from models.trunk import Block, Trunk
 from models.vectors import LANES, check_processor
 
@@ -129,14 +129,15 @@ class CachedEncoder:
 
     def _encode(self, runs: Sequence[Run[KVCache]], thread: int) -> list[np.ndarray]:
         """One thread's share of a step."""
+        check_windows(runs, self.config.max_positions)
         for run in runs:
             run.cache.reserve(run.cache.length + len(run.ids))
-        layout = Layout(runs, self.config.max_positions)
+        layout = Layout(runs)
         x = self.embedding[layout.ids]  # (R, C)
         for run, first in zip(runs, layout.first_rows):
-            start, stop = run.sinks(self.config)
+            at = first - run.cache.length
+            start, stop = max(run.cache.length, MARKS), min(run.cache.length + len(run.ids), self.config.n_sinks)
             if run.memory is not None and start < stop:
-                at = first - run.cache.length
                 x[at + start : at + stop] += run.memory[start - MARKS : stop - MARKS].numpy()
         told = np.zeros((layout.n_watched, self.config.max_positions), np.float32)
         for number, layer in enumerate(self.layers):

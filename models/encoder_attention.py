@@ -37,10 +37,10 @@ def attend(queries, positions, keys, values, capacities, layer, n_kv_heads, scra
                 for h in range(HEADS):
                     for d in range(D):
                         query[h * D + d] = queries[r, head * group + first + h, d] if h < n else ZERO
-                _weigh(query, k, at, capacity, length, D, weights, width)
+                _four_sums(query, D, D, k, at, capacity, length, weights, width)  # keys lie transposed; beyond the length: anything
                 for h in range(n):
                     _softmax(weights[h * width : (h + 1) * width], length)
-                _gather(weights, width, v, at, length, D, found)
+                _four_sums(weights, length, width, v, at, D, D, found, D)
                 for h in range(n):
                     for d in range(D):
                         out[r, head * group + first + h, d] = found[h * D + d]
@@ -50,20 +50,23 @@ def attend(queries, positions, keys, values, capacities, layer, n_kv_heads, scra
 
 
 @compiled
-def _weigh(query, keys, at, capacity, length, D, scores, width):  # type: ignore[no-untyped-def]
-    """Products of four heads' queries with the keys, sixteen positions at once; keys lie transposed, (D, capacity). Beyond the length: anything."""
-    for p in range(0, length, LANES):
-        a, b, c, e = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
-        for d in range(D):
-            key = load(keys, at + d * capacity + p)
-            a = fma(splat(query[d]), key, a)
-            b = fma(splat(query[D + d]), key, b)
-            c = fma(splat(query[2 * D + d]), key, c)
-            e = fma(splat(query[3 * D + d]), key, e)
-        store(scores, p, a)
-        store(scores, width + p, b)
-        store(scores, 2 * width + p, c)
-        store(scores, 3 * width + p, e)
+def _four_sums(factors, n, each, matrix, at, stride, columns, out, width):  # type: ignore[no-untyped-def]
+    """For each of four heads the sum of n rows of a matrix, row i times the head's factor i, in sixteen columns at once: one row after the other.
+
+    Head h: its factors from h * each on, its sums from h * width on. matrix: half precision, row i from at + i * stride on.
+    """
+    for column in range(0, columns, LANES):
+        a, b, c, d = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
+        for i in range(n):
+            row = load(matrix, at + i * stride + column)
+            a = fma(splat(factors[i]), row, a)
+            b = fma(splat(factors[each + i]), row, b)
+            c = fma(splat(factors[2 * each + i]), row, c)
+            d = fma(splat(factors[3 * each + i]), row, d)
+        store(out, column, a)
+        store(out, width + column, b)
+        store(out, 2 * width + column, c)
+        store(out, 3 * width + column, d)
 
 
 @compiled
@@ -85,23 +88,6 @@ def _softmax(scores, length):  # type: ignore[no-untyped-def]
     share = splat(ONE / sum_of(total) + sum_of(wrong))
     for p in range(0, stop, LANES):
         store(scores, p, mul(load(scores, p), share))
-
-
-@compiled
-def _gather(weights, width, values, at, length, D, out):  # type: ignore[no-untyped-def]
-    """Sums of the values under four heads' weights, one position after the other; values lie as (capacity, D)."""
-    for d in range(0, D, LANES):
-        a, b, c, e = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
-        for p in range(length):
-            value = load(values, at + p * D + d)
-            a = fma(splat(weights[p]), value, a)
-            b = fma(splat(weights[width + p]), value, b)
-            c = fma(splat(weights[2 * width + p]), value, c)
-            e = fma(splat(weights[3 * width + p]), value, e)
-        store(out, d, a)
-        store(out, D + d, b)
-        store(out, 2 * D + d, c)
-        store(out, 3 * D + d, e)
 
 
 def scratch_of(max_positions: int, head_size: int) -> np.ndarray:

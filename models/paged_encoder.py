@@ -20,7 +20,7 @@ from models.paged_cache import PagedCache, PagePool
 from models.paged_shapes import Shape, batches, written
 from models.paged_step import PagedStep
 from models.step_graphs import CudaGraphs, Record, StepGraphs, as_it_is
-from models.step_layout import Run
+from models.step_layout import Run, check_windows
 from models.trunk import Trunk
 
 SURPRISE_ROWS = 2048
@@ -66,8 +66,7 @@ class PagedEncoder:
         for run in runs:
             if run.ids and not 0 <= min(run.ids) <= max(run.ids) < c.vocab_size:
                 raise IndexError(f"token ids from {min(run.ids)} to {max(run.ids)}, wanted 0 to {c.vocab_size - 1}; reset the window")
-            if run.cache.length + len(run.ids) > c.max_positions:
-                raise IndexError(f"a window of {run.cache.length + len(run.ids)} tokens, wanted at most {c.max_positions}; reset it")
+        check_windows(runs, c.max_positions)
 
     def _reserve(self, runs: Sequence[Run[PagedCache]]) -> None:
         """Pages for all runs, or for none."""

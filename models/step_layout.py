@@ -11,7 +11,6 @@ from typing import Generic, TypeVar
 import numpy as np
 from torch import Tensor
 
-from models.config import MARKS, ModelConfig
 from models.kv_cache import KVCache, SessionCache
 
 Cache = TypeVar("Cache", bound=SessionCache)
@@ -31,22 +30,21 @@ class Run(Generic[Cache]):
     attention: dict[int, Tensor] = field(default_factory=dict)
     """position -> (position + 1,), mean over heads; set by encode."""
 
-    def sinks(self, config: ModelConfig) -> tuple[int, int]:
-        """Positions of the sinks that the run holds and its memory is for, first and behind the last."""
-        start = self.cache.length
-        return (0, 0) if self.memory is None else (max(start, MARKS), max(start, MARKS, min(start + len(self.ids), config.n_sinks)))
+
+def check_windows(runs: Sequence[Run[Cache]], max_positions: int) -> None:
+    """Raises IndexError for a window longer than max_positions."""
+    for run in runs:
+        if (length := run.cache.length + len(run.ids)) > max_positions:
+            raise IndexError(f"a window of {length} tokens, wanted at most {max_positions}; reset it")
 
 
 class Layout:
     """The rows of a step, run by run; for each int64 (R,) its token, its position, and where its session's cache lies."""
 
-    def __init__(self, runs: Sequence[Run[KVCache]], max_positions: int):
-        """The runs' caches have room for them already. Raises IndexError for a window longer than max_positions."""
+    def __init__(self, runs: Sequence[Run[KVCache]]):
+        """The runs' caches have room for them already."""
         counts = [len(run.ids) for run in runs]
         starts = [run.cache.length for run in runs]
-        for start, count in zip(starts, counts):
-            if start + count > max_positions:
-                raise IndexError(f"a window of {start + count} tokens, wanted at most {max_positions}; reset it")
         self.runs = runs
         self.first_rows: list[int] = np.cumsum([0, *counts])[:-1].tolist()
         self.ids = np.array([token for run in runs for token in run.ids], np.int64)

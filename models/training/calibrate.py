@@ -242,18 +242,18 @@ def fit(documents: Sequence[Played], labels: Sequence[str]) -> Calibration:
         else:
             c = replace(c, text_shift_temperature=t, text_shift_bias=b, text_threshold=best)
     columns = DEFAULT.columns(labels)
-    units, of_chat, of_text = (
+    of_chat, of_text = (
         _balanced(
             (z, near, label, d.source)
             for d in documents
-            if bool(d.speakers) in modalities
+            if bool(d.speakers) == is_chat
             for z, near, label in _label_truths(d, threshold_logit(d, c))
             if label in labels
         )
-        for modalities in ((True, False), (True,), (False,))
+        for is_chat in (True, False)
     )
     wholes = _balanced((*d.document, d.whole, d.source) for d in documents if d.whole in labels and d.document)
-    topics, document = (label_scoring.fit(*_truths_of(cases, labels), columns) for cases in (units, wholes))
+    topics, document = (label_scoring.fit(*_truths_of(cases, labels), columns) for cases in (of_chat + of_text, wholes))
     chat, text = (
         label_scoring.with_temperature(topics, *_truths_of(cases, labels), columns) if cases else topics for cases in (of_chat, of_text)
     )
