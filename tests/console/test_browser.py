@@ -287,10 +287,19 @@ def test_the_theme_follows_the_system_until_somebody_chooses(window: Callable[..
 
 
 def test_every_text_stands_out_from_its_ground(read: str, window: Callable[..., Page]) -> None:
-    """Contrast of 4.5 to 1 (WCAG AA), measured on what is shown, in both themes."""
+    """Contrast of 4.5 to 1 (WCAG AA), measured on what is shown, in both themes; words in every shade of attention, whatever the model looked at."""
     for theme in ("light", "dark"):
         page = window(f"/sessions/{read}", color_scheme=theme)
+        page.evaluate(EVERY_SHADE)
         assert page.evaluate(CONTRAST) == [], theme
+
+
+EVERY_SHADE = """() => {
+  const text = document.createElement('p');
+  text.className = 'attention';
+  text.append(...[...Array(8).keys()].map((step) => Object.assign(document.createElement('span'), { className: `w${step}`, textContent: `word ${step} ` })));
+  document.querySelector('[aria-label="Attention"]').append(text);
+}"""
 
 
 CONTRAST: Any = """() => {
