@@ -2,7 +2,7 @@
 
 Knows models by their SessionModel protocol; leaves what the output means to pipeline.py. A failing session never touches the others:
 it is stepped again alone, item by item, through the recovery actions, and an item nothing helps is skipped to the dead letters.
-Next: streams/pipeline.py
+Next: streams/concluding.py
 """
 
 import asyncio

@@ -2,53 +2,38 @@
 
 Knows the order that makes a crash harmless; each step is another file's. Outputs are published before the state is stored, and the state
 is stored before the batch is acked: a crash between two of them repeats work under the same ids.
-Next: streams/session.py (accept), inference.py (step), pipeline.py (conclude), emit.py (publish), sessions.py (store)
+Next: streams/session.py (accept), inference.py (step), concluding.py (conclude), emit.py (publish), sessions.py (store); idle.py
 """
 
 import heapq
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import msgspec
 from opentelemetry.sdk.trace import ReadableSpan
 
 from models.steps import Work
 from schemas.events import Event
 from schemas.trace import TraceContext
 from streams.batching import Batch
+from streams.concluding import Concluding, Pending
 from streams.config import StreamConfig
 from streams.deliveries import Deliveries
 from streams.emit import Emitter
-from streams.failures import Failure, to_event
-from streams.inference import Inference, Recovery, Stepped
-from streams.judging import Asked, Judged, Judging
+from streams.failures import to_event
+from streams.idle import Idle
+from streams.inference import Inference, Stepped
+from streams.judging import Asked, Judging
 from streams.lessons import Said, records
-from streams.pipeline import Cause, Timing, answer_request, conclude, conclude_idle
+from streams.pipeline import Timing, answer_request
 from streams.publisher import Outgoing, Publisher
 from streams.reading import Decoded, Forward, Reader
-from streams.session import Accepted, Place, PositionError, Read, TimestampError, accept, is_replay
-from streams.sessions import MOST_IDLE, Session, Sessions, cache_name
+from streams.session import PositionError, Read, accept, is_replay
+from streams.sessions import Session, Sessions, cache_name
 from streams.tracing import Times, Tracer, to_otlp
-from streams.versions import DEFAULT_TENANT
 
-DAY_MS = 86_400_000
 SPANS_A_RECORD = 500
 """Of one OTLP request: thousands would outgrow a message."""
-FEW_VERSIONS = 4
-"""So many versions of a model are fetched at once to close silent sessions."""
-IDLE_TICK_S = 1.0
-"""With nothing to read, how often to look for silent sessions."""
-
-
-@dataclass(slots=True)
-class Pending:
-    """One session's share of the batches being worked on."""
-
-    session: Session
-    reads: list[Read] = field(default_factory=list)
-    accepted: list[Accepted] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -82,14 +67,12 @@ class Lane:
         self.modality = modality
         self._judging = judging or Judging(modality, services.inference)
         self._lessons = lessons
-        self._unread = unread
-        self._reached: dict[int, int] = {}
-        """Partition -> offset after the last record that a step has taken."""
         self._deliveries = deliveries
         self.sessions = sessions
         self._reader = reader
         self._services = services
-        self._idle_due_ms = 0.0
+        self._concluding = Concluding(self._judging, services.inference, services.emitter, services.tracer, services.config)
+        self._idle = Idle(sessions, self._judging, services.inference, self._concluding, unread, services.config.session_idle_s)
 
     def waited_s(self) -> float:
         """Seconds for which steps have waited for deliveries, all in all."""
@@ -107,8 +90,7 @@ class Lane:
             else:
                 await self._deliveries.finished()
             now_ms = time.time() * 1000
-            if now_ms >= self._idle_due_ms:
-                self._idle_due_ms = now_ms + self._services.config.session_idle_s * 100  # a tenth of the time, in ms
+            if now_ms >= self._idle.due_ms:
                 await self._close_idle(now_ms)
 
     async def _advance(self, step: Sequence[tuple[Batch, Decoded]]) -> None:
@@ -117,7 +99,8 @@ class Lane:
         pending, outgoing = self._accept_all(step)
         # 2. step: one model step for all sessions, off the event loop
         step_ns = time.time_ns()
-        judged, step_ms = await self._judging.step([Asked(p.session, p.reads, [a.item for a in p.accepted]) for p in pending])
+        asked = [Asked(p.session, p.reads, [a.item for a in p.accepted]) for p in pending]
+        judged, step_ms = await self._judging.step(asked)
         stepped = [one.stepped for one in judged]
         # 3. conclude: what was found becomes events
         timing = Timing(
@@ -128,17 +111,15 @@ class Lane:
             batch_sessions=len(pending),
             cache_mb=self._services.inference.cache_mb(self.modality),
         )
-        traced: list[tuple[Read, TraceContext]] = []
-        over = self._over_budget(pending, timing)
-        for one, verdict in zip(pending, judged, strict=True):
-            outgoing += self._conclude(one, verdict, timing, polled_ns, traced, one is over)
+        concluded, traced = self._concluding.conclude(pending, judged, timing, polled_ns)
+        outgoing += concluded
         said = [
-            Said(_tenant(one.session), one.reads[-1].place, one.accepted[-1].item.timestamp_us, done.result.lessons)
-            for one, done in zip(pending, stepped, strict=True)
+            Said(one.tenant, one.reads[-1].place, one.items[-1].timestamp_us, done.result.lessons)
+            for one, done in zip(asked, stepped, strict=True)
         ]
         changed = [p.session for p in pending]
         self.sessions.keep(changed, timing.now_ms)
-        self._reached |= {batch.partition: batch.last_offset + 1 for batch, _ in step}
+        self._idle.reached |= {batch.partition: batch.last_offset + 1 for batch, _ in step}
 
         # 4. publish, 5. store, 6. ack: in this order, while the next step is accepted and goes through the model
         publish_ns, published_ns, versions = 0, 0, self._judging.versions
@@ -164,43 +145,14 @@ class Lane:
         await self._deliveries.begin(publish, settle)
 
     async def _close_idle(self, now_ms: float) -> None:
-        """Close sessions that fell silent: as if their last record had ended them."""
-        behind = list[int]()
-
-        def unread(partition: int) -> bool:
-            if found := self._unread(partition, self._reached.get(partition, 0)):
-                behind.append(partition)
-            return found
-
-        idle = self.sessions.idle(now_ms, self._services.config.session_idle_s, unread)
-        if behind or len(idle) >= MOST_IDLE:  # not all was seen: look again soon
-            self._idle_due_ms = min(self._idle_due_ms, now_ms + IDLE_TICK_S * 1000)
-        far = list(dict.fromkeys(s.state.version for s in idle if not self._judging.is_at_hand(s)))[FEW_VERSIONS:]
-        if far:  # each must be fetched: their sessions follow soon
-            idle = [s for s in idle if s.state.version not in far]
-            self._idle_due_ms = min(self._idle_due_ms, now_ms + IDLE_TICK_S * 1000)
-        if not idle:
+        """What is said of sessions that fell silent goes the same way."""
+        if (closed := await self._idle.close(now_ms)) is None:
             return
-        known = [await self._judging.knowledge(s) for s in idle]
-        if late := [_as_of(s, name) for s, (name, _) in zip(idle, known, strict=True) if name != s.state.version]:
-            await self.sessions.store(late)  # the version of their last line is gone: who closes them again must take the same one
-            idle = [next((n for n in late if n.id == s.id), s) for s in idle]
-        works = [Work(cache_name(self.modality, s.id), s.model_state, (), k) for s, (_, k) in zip(idle, known, strict=True)]
-        stepped = await self._services.inference.close(self.modality, works)
-        timing, outgoing, closed = Timing(now_ms=time.time_ns() / 1e6), list[Outgoing](), list[Session]()
-        for session, one in zip(idle, stepped, strict=True):
-            state, events = conclude_idle(session.state, self._last_cause(session), one.result, timing, self._services.config)
-            closed.append(Session(session.id, session.partition, state, one.result.state))
-            outgoing += self._services.emitter.records(events, session.partition)
-            outgoing += self._badly_closed(session, one)
-        self.sessions.keep(closed, now_ms)
+        self.sessions.keep(closed.sessions, now_ms)
         await self._deliveries.finished()
-        await self._services.publisher.publish(outgoing)
-        await self.sessions.store(closed)
-        said = [
-            Said(_tenant(s), self._last_cause(s).place, s.state.last_us, one.result.lessons) for s, one in zip(closed, stepped, strict=True)
-        ]
-        await self._publish_lessons(said, now_ms)
+        await self._services.publisher.publish(closed.outgoing)
+        await self.sessions.store(closed.sessions)
+        await self._publish_lessons(closed.said, now_ms)
 
     async def answer(self, session_id: str, partition: int, request_id: str, task: str | None) -> list[Event]:
         """What can be said of a session now, as partial predictions; empty when this modality does not know it."""
@@ -212,7 +164,7 @@ class Lane:
             work = Work(cache_name(self.modality, session_id), session.model_state, (), knowledge)
             answers = await self._services.inference.answer(self.modality, work)
             wanted = [a for a in answers if task is None or a.task == task]
-            return answer_request(self._last_cause(session), request_id, wanted, Timing(now_ms=time.time_ns() / 1e6))
+            return answer_request(self._concluding.last_cause(session), request_id, wanted, Timing(now_ms=time.time_ns() / 1e6))
 
     # the steps of `advance`
 
@@ -237,8 +189,7 @@ class Lane:
             try:
                 state, accepted = accept(session.state, read, self._services.config)
             except PositionError as problem:
-                failure = self._failure(read, problem, "dead_letter", read.place.timestamp_ms * 1000)
-                outgoing += emitter.refused(failure, session.partition, read.headers, version)
+                outgoing += self._concluding.refused(read, session.partition, problem)
                 continue
             one = pending.get(read.session_id)
             if one is None:  # a copy: the stored session stays as it is until all this is published
@@ -249,84 +200,10 @@ class Lane:
             one.accepted.append(accepted)
         return list(pending.values()), outgoing
 
-    def _conclude(
-        self, one: Pending, judged: Judged, timing: Timing, polled_ns: int, traced: list[tuple[Read, TraceContext]], over: bool
-    ) -> list[Outgoing]:
-        """Records to publish for one session; its state and model state are the new ones then. Adds to `traced`."""
-        services, outgoing, stepped = self._services, list[Outgoing](), judged.stepped
-        version, arrived_ms = services.inference.version(self.modality), polled_ns / 1e6
-        assert len(judged.versions) == len(one.accepted)
-
-        def cause_of(number: int) -> Cause:
-            read, moment = one.reads[number], one.accepted[number].item.timestamp_us
-            trace_id = read.trace.trace_id if read.trace else ""
-            name = self._judging.name_of(judged.versions[number])
-            return Cause(read.session_id, self.modality, name, read.place, moment, trace_id, arrived_ms)
-
-        one.session.state = msgspec.structs.replace(one.session.state, version=judged.versions[-1])
-        one.session.state, events = conclude(one.session.state, cause_of, one.accepted, stepped.result, timing, services.config)
-        one.session.model_state = stepped.result.state
-        for number, (read, accepted, its_events) in enumerate(zip(one.reads, one.accepted, events, strict=True)):
-            sampled = (over and number == 0) or services.tracer.picks(read)
-            if not (sampled or its_events or accepted.notices):
-                continue
-            context = services.tracer.context(read, sampled)
-            if sampled:
-                traced.append((read, context))
-            outgoing += services.emitter.records(its_events, one.session.partition, context)
-            for index, notice in enumerate(accepted.notices):
-                action = "use_kafka_time" if isinstance(notice, TimestampError) else "accept"
-                failure = self._failure(read, notice, action, accepted.item.timestamp_us, trace_id=context.trace_id, index=index)
-                outgoing += services.emitter.records([to_event(failure, version)], one.session.partition, context)
-        tries = Counter[int]()  # counted record by record: ids must not tell how records fell into batches
-        for recovery in stepped.recoveries:
-            outgoing += self._recovered(one, recovery, tries[recovery.position])
-            tries[recovery.position] += 1
-        return outgoing
-
     async def _publish_lessons(self, said: Iterable[Said], now_ms: float) -> None:
         """What can be learned goes to the learners: after the store, so that a line is learned once or, in a crash, never."""
         if self._lessons is not None and (outgoing := records(self._lessons, said, int(now_ms * 1000))):
             await self._services.publisher.publish(outgoing)
-
-    def _over_budget(self, pending: list[Pending], timing: Timing) -> Pending | None:
-        """The session whose first record waited longest, when the step is over budget: its trace is kept for the step."""
-        slowest = min(pending, key=lambda p: p.reads[0].place.timestamp_ms, default=None)
-        if slowest is None:
-            return None
-        budget, waited_ms = self._services.config.latency, timing.now_ms - slowest.reads[0].place.timestamp_ms
-        return slowest if budget.max_per_token_ms < waited_ms < DAY_MS or timing.step_ms > budget.max_update_ms else None
-
-    def _recovered(self, one: Pending, recovery: Recovery, number: int) -> list[Outgoing]:
-        """The failure row of one recovery action, and the dead letter of an item that nothing helped."""
-        at = next((i for i, a in enumerate(one.accepted) if a.item.position == recovery.position), len(one.reads) - 1)
-        read, accepted = one.reads[at], one.accepted[at]
-        failure = self._failure(
-            read, recovery.error, recovery.action, accepted.item.timestamp_us, recovery.success, stage="step", with_stack=True, index=number
-        )
-        version, emitter = self._services.inference.version(self.modality), self._services.emitter
-        if recovery.action == "dead_letter":
-            return emitter.refused(failure, one.session.partition, read.headers, version)
-        return emitter.records([to_event(failure, version)], one.session.partition)
-
-    def _badly_closed(self, session: Session, stepped: Stepped) -> list[Outgoing]:
-        """The failure rows of a session that could not be closed as it was."""
-        cause, emitter = self._last_cause(session), self._services.emitter
-        failures = [
-            Failure(r.error, cause.place, session.id, self.modality, cause.timestamp_us, r.action, r.success, "close", with_stack=True)
-            for r in stepped.recoveries
-        ]
-        return emitter.records([to_event(failure, cause.model_version) for failure in failures], session.partition)
-
-    def _failure(self, read: Read, error: Exception, action: str, timestamp_us: int, success: bool = True, **more) -> Failure:  # type: ignore[no-untyped-def]
-        fields = {"stage": "accept", "key": read.key, "value": read.value} | more
-        return Failure(error, read.place, read.session_id, self.modality, timestamp_us, action, success, **fields)
-
-    def _last_cause(self, session: Session) -> Cause:
-        """The session's last record, as the cause of what no record causes."""
-        state = session.state
-        place = Place(self._services.config.topic_prefix + self.modality, state.source_partition, state.source_offset, state.arrived_ms)
-        return Cause(session.id, self.modality, self._judging.name_of(state.version), place, state.last_us)
 
     async def _publish_spans(self, traced: Iterable[tuple[Read, TraceContext]], times: Times) -> None:
         services = self._services
@@ -340,15 +217,6 @@ class Lane:
 def as_sent(batches: Iterable[Decoded]) -> Iterator[Forward]:
     """What is to be forwarded, by Kafka's time: what one producer spread over partitions comes together again; of one it stays in its order."""
     return heapq.merge(*(decoded.forwards for decoded in batches), key=lambda forward: forward.at_ms)
-
-
-def _tenant(session: Session) -> str:
-    return session.state.tenant or DEFAULT_TENANT
-
-
-def _as_of(session: Session, version: str) -> Session:
-    """The session as of another version."""
-    return Session(session.id, session.partition, msgspec.structs.replace(session.state, version=version), session.model_state)
 
 
 def _stages(step_ns: int, stepped: Sequence[Stepped]) -> tuple[int, int]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from schemas.events import ChatEvent
 from streams.delivery import App, batch_agent, decode_ahead, gather
-from streams.lane import IDLE_TICK_S, Lane
+from streams.idle import IDLE_TICK_S
+from streams.lane import Lane
 from streams.session import Contents, named
 
 

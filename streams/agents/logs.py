@@ -14,7 +14,8 @@ from models.severity import LEVELS, SEVERITIES
 from schemas.events import LogEvent
 from schemas.otlp_logs import level_of
 from streams.delivery import App, batch_agent, decode_ahead, gather
-from streams.lane import IDLE_TICK_S, Lane
+from streams.idle import IDLE_TICK_S
+from streams.lane import Lane
 from streams.log_line import LogLine
 from streams.log_lines import parse
 from streams.log_syslog import FACILITIES

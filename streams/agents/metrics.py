@@ -11,7 +11,8 @@ from typing import Any
 from schemas.errors import FieldError
 from schemas.events import MetricEvent
 from streams.delivery import App, batch_agent, decode_ahead, gather
-from streams.lane import IDLE_TICK_S, Lane
+from streams.idle import IDLE_TICK_S
+from streams.lane import Lane
 from streams.session import Contents, named
 
 MAX_SERIES_NAME = 512
