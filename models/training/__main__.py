@@ -26,10 +26,11 @@ from models.memory import keep_freed_memory
 from models.sealed import CheckpointError
 from models.session_ngrams import SessionNgrams
 from models.tokenizer import CHAT, TEXT, WordTokenizer, load_tokenizer, train_tokenizer
-from models.training import calibrate, card, inputs, loop, meanings, ngram_weights, rolling, state, word_table
+from models.training import calibrate, card, inputs, loop, meanings, ngram_weights, rolling, state, text_figures, word_table
 from models.training.data import CHAT_SETS, Document, all_texts, documents_of, language_stream
 from models.training.language import fresh_trunk, language_stage
 from models.training.multitask import levels_stage
+from models.training.played import dev_documents, held_out_texts, plain, play
 from models.training.progress import Teller
 from models.training.ranks import Ranks, join, leave
 from models.training.sampling import SHARES
@@ -181,15 +182,15 @@ def finish(a: argparse.Namespace, model: TextModel, tokenizer: WordTokenizer, te
     """Stage three: calibration and figures, on the model as it will run."""
     model.cpu().eval().requires_grad_(False).half().float()
     running = StreamingHierarchicalTransformer(Checkpoint(model, tokenizer, Calibration(), "training"))
-    played = list(calibrate.dev_documents(a.data, {"sgd_multi": SGD_LIMIT}))
-    calibrate.play(running, played, tell)
+    played = list(dev_documents(a.data, {"sgd_multi": SGD_LIMIT}))
+    play(running, played, tell)
     without = left_out(a.without)
-    figures = calibrate.figures(calibrate.cross_fitted(played, LABELS, without), LABELS)
+    figures = text_figures.figures(text_figures.cross_fitted(played, LABELS, without), LABELS)
     calibration = calibrate.fit([d for d in played if d.source not in without], LABELS)
-    texts = calibrate.held_out_texts(a.data, LANGUAGE_CHARACTERS, behind=LANGUAGE_CHARACTERS)
-    calibration = replace(calibration, ngram_weights=ngram_weights.fit(running, calibrate.plain(texts), tell))
+    texts = held_out_texts(a.data, LANGUAGE_CHARACTERS, behind=LANGUAGE_CHARACTERS)
+    calibration = replace(calibration, ngram_weights=ngram_weights.fit(running, plain(texts), tell))
     running.readout.ngrams = SessionNgrams(calibration.ngram_weights)
-    language = calibrate.language_figures(running, a.data, LANGUAGE_CHARACTERS)
+    language = text_figures.language_figures(running, a.data, LANGUAGE_CHARACTERS)
     run = {
         "parameters": sum(p.numel() for p in model.parameters()), "seed": a.seed, "sgd_limit": SGD_LIMIT, "history": a.history, "without": a.without,
         "command": f"python -m models.training --steps-language {a.steps_language} --steps-levels {a.steps_levels}"

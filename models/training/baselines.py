@@ -24,8 +24,9 @@ from models.checkpoint import SHIPPED
 from models.labels import Embed
 from models.tokenizer import load_tokenizer
 from models.training import label_figures, ngrams, topic_rules
-from models.training.calibrate import compressor_figures, held_out_texts
 from models.training.data import language_stream
+from models.training.played import held_out_texts
+from models.training.text_figures import compressor_figures
 
 HELD_OUT_CHARACTERS = 400_000
 """As for the model card."""

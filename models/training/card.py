@@ -1,6 +1,6 @@
 """The model card: what the weights are, how they were made and what they were measured to do, in numbers of that very run.
 
-Knows words; leaves figures to calibrate.py. Next: models/checkpoint.py
+Knows words; leaves figures to text_figures.py. Next: models/checkpoint.py
 """
 
 from typing import Any

@@ -2,7 +2,7 @@
 
 Knows batches of documents as windows and units, and the losses; leaves which documents are drawn to sampling.py, thresholds and
 temperatures to calibrate.py.
-Next: models/training/calibrate.py
+Next: models/training/played.py
 """
 
 from collections.abc import Callable, Sequence

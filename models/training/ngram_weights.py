@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from models.session_ngrams import ORDERS, TRUNK_ALONE, SessionNgrams, Weights, followers
-from models.training.calibrate import Played, play
+from models.training.played import Played, play
 from models.transformer import StreamingHierarchicalTransformer
 
 ROUNDS = 200

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.training import calibrate, label_figures, ngrams, topic_rules
+from models.training import label_figures, ngrams, text_figures, topic_rules
 from models.training.baselines import KeptVectors, main, rule_ends, sentence_ends
+from models.training.calibrate import segmentation
 from models.training.inputs import FILES
 from models.training.label_figures import hashed_words
+from models.training.played import Played, held_out_texts
 from models.training.topic_rules import (
     Talk,
     TopicSet,
@@ -148,8 +150,8 @@ def test_numbers_are_chosen_on_train_and_on_the_other_sets() -> None:
 
 def test_rules_without_words_are_scored_as_the_model_is() -> None:
     never, user, step = unlearned(TopicSet("plain", TALKS, TALKS))
-    assert never.score == calibrate.segmentation((t.ends, [0] * 6) for t in TALKS)
-    assert user.score == calibrate.segmentation((t.ends, [0, 1, 0, 1, 0, 0] if t.by_user[0] else [1, 0, 1, 0, 1, 0]) for t in TALKS)
+    assert never.score == segmentation((t.ends, [0] * 6) for t in TALKS)
+    assert user.score == segmentation((t.ends, [0, 1, 0, 1, 0, 0] if t.by_user[0] else [1, 0, 1, 0, 1, 0]) for t in TALKS)
     assert (step.chosen, step.score["score"]) == ("k = 3", 1)
 
 
@@ -240,18 +242,18 @@ def test_one_command_measures_every_part(
 
 
 def test_the_held_out_text_is_that_of_the_model_card(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    played: list[calibrate.Played] = []
-    monkeypatch.setattr(calibrate, "play", lambda model, documents, tell: played.extend(documents))
-    found = calibrate.language_figures(None, data, 500)  # type: ignore[arg-type]
-    texts = calibrate.held_out_texts(data, 500)
+    played: list[Played] = []
+    monkeypatch.setattr(text_figures, "play", lambda model, documents, tell: played.extend(documents))
+    found = text_figures.language_figures(None, data, 500)  # type: ignore[arg-type]
+    texts = held_out_texts(data, 500)
     assert ["".join(d.items) for d in played] == texts
-    assert found == {"bytes": len("".join(texts)), "model": 0, **calibrate.compressor_figures("".join(texts).encode())}
+    assert found == {"bytes": len("".join(texts)), "model": 0, **text_figures.compressor_figures("".join(texts).encode())}
 
 
 def test_nobody_is_judged_by_what_it_chose(monkeypatch: pytest.MonkeyPatch) -> None:
-    documents = [calibrate.Played(source, []) for source in "abbacab"]
-    monkeypatch.setattr(calibrate, "fit", lambda chosen, labels: chosen)
-    judged = calibrate.cross_fitted(documents, (), {"c"})
+    documents = [Played(source, []) for source in "abbacab"]
+    monkeypatch.setattr(text_figures, "fit", lambda chosen, labels: chosen)
+    judged = text_figures.cross_fitted(documents, (), {"c"})
     assert [d for d, _ in judged] == documents
     for n, (one, chosen) in enumerate(judged):
         assert not any(d is one for d in chosen)  # type: ignore[attr-defined]

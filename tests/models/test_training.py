@@ -13,16 +13,18 @@ from models.config import ModelConfig
 from models.encoder import CachedEncoder
 from models.heads import session_logits
 from models.tokenizer import CHAT, SINK, TEXT, sinks
-from models.training import calibrate, multitask
-from models.training.calibrate import ListeningWalk, Played, calibration_error, fit_platt, segmentation
+from models.training import multitask
+from models.training.calibrate import fit_platt, segmentation
 from models.training.data import Document, Unit, chat_document, text_document
 from models.training.language import NextTokenLoss, crops, fresh_trunk, language_stage, nats_per_token
 from models.training.loop import Stage, StoppedError, train
 from models.training.multitask import collate, levels_stage, losses, memory_of, read
+from models.training.played import ListeningWalk, Played, play
 from models.training.progress import Teller
 from models.training.ranks import Ranks
 from models.training.sampling import Sampler, segments, with_unknown_names
 from models.training.targets import Targets, words_of
+from models.training.text_figures import calibration_error
 from tests.models.small_stage import ask_at, equal, files, weights
 from tests.models.small_text_model import CONFIG, UTTERANCES, small_checkpoint, small_model
 
@@ -145,7 +147,7 @@ def test_training_and_streaming_give_the_same_logits():
     model.encoder = CachedEncoder(
         loaded.model.trunk, product_type=torch.float32
     )  # as in training: the rounding of products has its own test
-    calibrate.play(model, [played], lambda line: None)
+    play(model, [played], lambda line: None)
     assert torch.allclose(
         torch.tensor([logit for _, logit in played.shifts]), wanted.shift[0, 1:], atol=2e-3
     )  # sessions keep half precision
