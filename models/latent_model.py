@@ -1,8 +1,8 @@
-"""LatentModel: what normal lines and sessions of one system are, shared by all its sessions; judges lines and is taught by them.
+"""LatentModel: what normal lines and sessions of one system are, shared by all its sessions, and how unusual others are beside them.
 
-Knows templates, their order, severities and finished sessions as chances; leaves which system a session is of to
-models/latent_systems.py, its own state to models/log_state.py and when to learn to the learner. Values do not change once made.
-Next: models/log_model.py
+Knows templates, their order, severities and finished sessions as chances; leaves learning to models/latent_teaching.py, which system a
+session is of to models/latent_systems.py and its own state to models/log_state.py. Values do not change once made.
+Next: models/latent_teaching.py
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,88 +15,39 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import latent_density, latent_dynamics, latent_pace, latent_tensors
-from models.latent_counts import Counts, Floats, Keys, key_of, mixed
+from models.latent_counts import Counts, Floats, Keys, mixed
 from models.latent_dynamics import Moves
 from models.latent_encoder import WIDTH, Encoder
+from models.latent_lines import WHOLE, Lines, keyed
 from models.latent_probation import Probation
 from models.latent_sessions import Sessions
 from models.latent_views import (
     LINE_VIEWS,
-    MOST,
-    OF_LINES,
-    OF_SESSIONS,
     SESSION_VIEWS,
-    SURE,
     Tails,
     bins_of,
     chance_of,
     deviations_of,
     value_of,
 )
-from models.learnable import CONTEXT, Lesson
+from models.learnable import CONTEXT
 
 _TEMPLATE, _AFTER = np.uint64(0xA5A5_0001), np.uint64(0xA5A5_0002)
-START, END = np.uint64(1), np.uint64(2)
-"""Keys of what stands before a session's first line and after its last."""
 SEVERITY_PRIOR = (0.02, 0.02, 0.2, 4.0, 20.0, 60.0, 400.0, 20.0)
 """Lines by severity that every model starts with: a fatal line is rare before the stream says otherwise."""
 
 PRIOR_TIMES = 10.0
 """How often the lines of the prior count among the scores of severities."""
-SUSPECT = SURE / MOST
-"""Surprise of a lesson at which it goes on probation."""
 LINE_WINDOW, SESSION_WINDOW = (500, 0.012), (100, 0.02)
 """Lessons of a window of probation, and the share of suspects up to which it is quiet."""
 YOUNG_LINES, YOUNG_SESSIONS = 20_000, 1000
 """A model taught by fewer takes what it meets as normal."""
-GRAVE = 2
-"""Severity, and worse, that even a young model puts on probation: critical."""
 DYNAMICS = "rectified"
 DENSITY = "normal"
-TRAINING_STEPS = 3
 BLOCK = 64
 """Lines the nets see at once."""
 FADING = np.float32(0.7) ** np.arange(CONTEXT - 1, dtype=np.float32) * np.float32(0.7)
 """Weight of each line before the last in a session's way, square sum about 1."""
-WHOLE = 64
-"""Templates of a session that are kept, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Lines to be judged together, as columns. The end of a session is a line without text."""
-
-    texts: Sequence[str]
-    before: Sequence[Sequence[str]]
-    """Templates of the lines before each in its session, oldest first."""
-    severities: NDArray[np.int64]
-    gaps_s: NDArray[np.float32]
-    rates: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, lessons: Sequence[Lesson]) -> "Lines":
-        return cls(
-            [x.text for x in lessons], [x.before for x in lessons], np.array([x.severity for x in lessons], np.int64),
-            np.array([x.gap_s for x in lessons], np.float32), np.array([x.rate for x in lessons]),
-        )  # fmt: skip
-
-    def at(self, places: Sequence[int]) -> "Lines":
-        return Lines(
-            [self.texts[n] for n in places],
-            [self.before[n] for n in places],
-            self.severities[places],
-            self.gaps_s[places],
-            self.rates[places],
-        )
-
-    @property
-    def keys(self) -> Keys:
-        return np.array([key_of(text) or END for text in self.texts], np.uint64)
-
-    @property
-    def keys_before(self) -> Keys:
-        """START at a session's first line."""
-        return np.array([key_of(some[-1]) if some else START for some in self.before], np.uint64)
 
 
 class Verdict(NamedTuple):
@@ -166,7 +117,7 @@ class LatentModel:
         """One verdict a line; what one line gets does not depend on the others."""
         if not len(lines.texts):
             return []
-        single, together = self.tails.judged_lines(self._line_scores(lines))
+        single, together = self.tails.judged_lines(self.line_scores(lines))
         rates = latent_pace.chances(self.rates, latent_pace.bins_of(lines.rates)).tolist()
         return [
             _verdict(LINE_VIEWS, chance, chances, rate)
@@ -175,7 +126,7 @@ class LatentModel:
 
     def judge_session(self, whole: Mapping[str, int], worst_line: float) -> Verdict:
         """A session as it would be were it to end now. `worst_line`: the most standard deviations of its lines and of its end."""
-        chances = self.tails.judged_sessions(self._session_scores(whole, worst_line)[:, None])[:, 0].tolist()
+        chances = self.tails.judged_sessions(self.session_scores(whole, worst_line)[:, None])[:, 0].tolist()
         return _verdict(SESSION_VIEWS, min(chances), chances)
 
     @property
@@ -193,100 +144,23 @@ class LatentModel:
         return int(self.moments.get("steps", 0))
 
     @property
-    def _families(self) -> tuple[np.uint64, np.uint64]:
+    def families(self) -> tuple[np.uint64, np.uint64]:
         """Of templates, and of what comes after a template: this system's own."""
         number = np.uint64(self.number << 32)
         return _TEMPLATE ^ number, _AFTER ^ number
 
     def knows(self, keys: Keys) -> NDArray[np.bool_]:
         """Which templates it learned."""
-        return self.counts.seen(np.full(len(keys), self._families[0]), keys) > 0
+        return self.counts.seen(np.full(len(keys), self.families[0]), keys) > 0
 
-    def taught(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
-        fresh = [lesson for lesson in lessons if not lesson.is_replay]
-        lines, ends = [x for x in fresh if not x.whole], [x for x in fresh if x.whole]
-        return self._taught_lines(lines)._taught_ends(ends)._trained([lesson for lesson in lessons if not lesson.whole], seed)
-
-    def _trained(self, lessons: Sequence[Lesson], seed: int) -> "LatentModel":
-        """The nets after some steps on lines above suspicion, replayed ones too."""
-        is_calm = self.is_young or not self.suspects.is_loud
-        usual = [x for x in lessons if (is_calm or x.is_replay) and x.surprise < SUSPECT and not x.is_held]
-        released = [x for x in lessons if x.is_released]
-        if not (released or (is_calm and usual)):
-            return self
-        known = [*usual, *released]
-        lines = Lines.of(known)
-        new = Lines.of([lesson for lesson in known if not lesson.is_replay])
-        latents = self.encoder.with_severity(self.encoder.latents(new.texts), new.severities)
-        steps = TRAINING_STEPS if self.is_young else 1
-        made = replace(self, density=latent_density.added(self.density, latents))
-        if self.kind != "none":
-            weights, moments = latent_dynamics.learned(self.kind, self.weights, self.moments, self._moves(lines), steps, seed)
-            made = replace(made, weights=weights, moments=moments)
-        if self.density_kind == "flow":
-            weights, moments = latent_dynamics.learned("flow", self.density_weights, self.density_moments, self._places(lines), steps, seed)
-            made = replace(made, density_weights=weights, density_moments=moments)
-        return made
-
-    def _taught_lines(self, lessons: Sequence[Lesson]) -> "LatentModel":
-        if not lessons:
-            return self
-        lines = Lines.of(lessons)
-        scores = self.tails.with_loudest(self._line_scores(lines))
-        rows = np.column_stack([lines.keys, lines.keys_before, lines.severities.astype(np.uint64)])
-        is_young = self.is_young
-        odd = np.array([x.surprise >= SUSPECT and (x.severity <= GRAVE or not is_young) for x in lessons])
-        suspects, learned, is_quiet = self.suspects.after(rows, odd, is_young, *_standing(lessons))
-        tails, pending = self._counted(OF_LINES, scores[:, ~odd] if is_young else scores, is_quiet, is_young)
-        keys, before = learned[:, 0], learned[:, 1]
-        template, after = self._families
-        families = np.concatenate([np.full(len(keys), template), mixed(before, after)])
-        return replace(
-            self,
-            counts=self.counts.with_more(families, np.concatenate([keys, keys])),
-            severities=self.severities + np.bincount(learned[:, 2].astype(np.int64), minlength=8),
-            rates=self.rates + np.bincount(latent_pace.bins_of(lines.rates), minlength=latent_pace.BINS),
-            tails=tails,
-            pending=pending,
-            suspects=suspects,
-        )
-
-    def _taught_ends(self, lessons: Sequence[Lesson]) -> "LatentModel":
-        if not lessons:
-            return self
-        scores = np.array([self._session_scores(dict(end.whole), end.worst_line * MOST) for end in lessons])
-        rows = np.stack([as_row(keyed(dict(end.whole))) for end in lessons])
-        is_young = self.sessions.counted < YOUNG_SESSIONS
-        odd_ends, learned, is_quiet = self.odd_ends.after(
-            rows, np.array([x.surprise >= SUSPECT and not is_young for x in lessons]), is_young, *_standing(lessons)
-        )
-        tails, pending = self._counted(OF_SESSIONS, scores.T, is_quiet, is_young)
-        return replace(
-            self,
-            sessions=self.sessions.with_more([from_row(row) for row in learned]),
-            tails=tails,
-            pending=pending,
-            odd_ends=odd_ends,
-        )
-
-    def _counted(self, views: slice, scores: Floats, is_quiet: bool | None, is_young: bool) -> tuple[Tails, Tails]:
-        """Tails and those pending after these scores: a window's scores count when it ended quietly, and never when it did not; of a
-        young model at once."""
-        if is_young:
-            return self.tails.with_more(views.start, scores), self.pending
-        pending = self.pending.with_more(views.start, scores)
-        if is_quiet is None:
-            return self.tails, pending
-        return self.tails.joined(views, pending) if is_quiet else self.tails, pending.without(views)
-
-    def _line_scores(self, lines: Lines) -> Floats:
+    def line_scores(self, lines: Lines) -> Floats:
         """(line views, lines)"""
         keys = lines.keys
-        of_templates, of_following = self._families
+        of_templates, of_following = self.families
         families = np.concatenate([np.full(len(keys), of_templates), mixed(lines.keys_before, of_following)])
         template, after = self.counts.chance(families, np.concatenate([keys, keys])).reshape(2, -1)
         severity = (np.cumsum(self.severities) / self.severities.sum())[lines.severities]
-        off = self._surprises(self.kind, self.weights, self._moves(lines))
+        off = self._surprises(self.kind, self.weights, self.moves(lines))
         rare = -np.log(np.stack([template, after, severity]))
         # how often a template was met is known: where it lies cannot make it rarer. The density narrows as it learns, so a template far
         # from the others would else lie farther each time than ever before.
@@ -295,18 +169,18 @@ class LatentModel:
     def _far(self, lines: Lines) -> Floats:
         """How far lines lie from where lines lie, nats (n,)"""
         if self.density_kind == "flow":
-            return self._surprises("flow", self.density_weights, self._places(lines))
+            return self._surprises("flow", self.density_weights, self.places(lines))
         latents = self.encoder.with_severity(self.encoder.latents(lines.texts), lines.severities)
         far: Floats = 0.5 * np.maximum(latent_density.distances(self.density, latents), 0.0) ** 2
         return far
 
-    def _places(self, lines: Lines) -> Moves:
+    def places(self, lines: Lines) -> Moves:
         """Lines as moves from nowhere."""
         latents = self.encoder.with_severity(self.encoder.latents(lines.texts), lines.severities)
         nowhere = torch.zeros(len(latents), WIDTH)
         return Moves(nowhere, nowhere, torch.zeros(len(latents), 1), torch.from_numpy(latents))
 
-    def _moves(self, lines: Lines) -> Moves:
+    def moves(self, lines: Lines) -> Moves:
         """Lines as moves; what stood before a line fades."""
         n = len(lines.texts)
         padded = [text for some in lines.before for text in (*some[::-1], *[""] * (CONTEXT - len(some)))]
@@ -328,7 +202,7 @@ class LatentModel:
             found = [latent_dynamics.scores(kind, weights, part) for part in parts]
         return 3.0 * np.log1p(torch.cat(found)[:n].double().numpy().clip(0.0) / 4.0)
 
-    def _session_scores(self, whole: Mapping[str, int], worst_line: float) -> Floats:
+    def session_scores(self, whole: Mapping[str, int], worst_line: float) -> Floats:
         """(session views,)"""
         odd, _, _ = self.sessions.chance(keyed(whole))
         return -np.log(np.array([chance_of(worst_line), odd]))
@@ -340,11 +214,6 @@ class LatentModel:
         return replace(self, **latent_tensors.fields_of(self, tensors))
 
 
-def _standing(lessons: Sequence[Lesson]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which are held, and which were."""
-    return np.array([x.is_held for x in lessons], np.bool_), np.array([x.is_released for x in lessons], np.bool_)
-
-
 def _first_tails() -> Tails:
     """Of severities alone, as the lines of SEVERITY_PRIOR would have scored: so that a new stream's first fatal line is rare."""
     prior = np.array(SEVERITY_PRIOR)
@@ -353,22 +222,6 @@ def _first_tails() -> Tails:
     for score, lines in zip(scores, prior, strict=True):
         above[LINE_VIEWS.index("rare severity"), : bins_of(score) + 1] += lines * PRIOR_TIMES
     return Tails(above)
-
-
-def keyed(whole: Mapping[str, int]) -> dict[int, int]:
-    return {key_of(text): count for text, count in whole.items() if text}
-
-
-def as_row(session: Mapping[int, int]) -> NDArray[np.uint64]:
-    """Keys, then counts, of the WHOLE templates with the most lines."""
-    row = np.zeros(2 * WHOLE, np.uint64)
-    for n, (key, count) in enumerate(sorted(session.items(), key=lambda pair: (-pair[1], pair[0]))[:WHOLE]):
-        row[n], row[WHOLE + n] = key, count
-    return row
-
-
-def from_row(row: NDArray[np.uint64]) -> dict[int, int]:
-    return {int(key): int(count) for key, count in zip(row[:WHOLE], row[WHOLE:], strict=True) if count}
 
 
 def _verdict(views: Sequence[str], chance: float, chances: Sequence[float], rate: float = 1.0) -> Verdict:

@@ -3,7 +3,7 @@
 Lessons of a window wait. If few of them were suspects at the window's end, all are learned: oddities belong to every normal stream.
 If many were, something is happening and none is: what an operator should see is still seen however long it lasts, and counts do
 not outrun the tails they are measured against. A young model does not wait.
-Knows lessons as rows of numbers; leaves what learning them means to models/latent_model.py. Next: models/latent_model.py
+Knows lessons as rows of numbers; leaves what learning them means to models/latent_teaching.py. Next: models/latent_teaching.py
 """
 
 from dataclasses import dataclass

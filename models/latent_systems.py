@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models import latent_teaching
 from models.latent_counts import Counts, key_of
-from models.latent_model import DENSITY, DYNAMICS, NAMED, LatentModel, Lines, Verdict
+from models.latent_lines import Lines
+from models.latent_model import DENSITY, DYNAMICS, NAMED, LatentModel, Verdict
 from models.latent_views import MOST, deviations_of
 from models.learnable import CONTEXT, Lesson
 
@@ -159,7 +161,7 @@ class Systems:
             model = replace(models[number], counts=counts)
             while some:
                 n = max(int(model.lines), LEAST)
-                model, some = model.taught(some[:n], model.steps), some[n:]
+                model, some = latent_teaching.taught(model, some[:n], model.steps), some[n:]
             models[number], counts, last[number] = model, model.counts, lines
         if not models[youngest := max(models)].is_young:
             number = youngest + 1

@@ -1,6 +1,6 @@
 """What a log model must offer so that it can be taught while lines stream in: the vocabulary between models and their learner.
 
-Knows lessons and one protocol; leaves what is learned to latent_model.py and when to learner.py.
+Knows lessons and one protocol; leaves what is learned to latent_teaching.py and when to learner.py.
 Next: models/log_model.py
 """
 

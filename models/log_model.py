@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 
 from models import latent_pace, log_settings, log_state
-from models.latent_model import Lines, Verdict
+from models.latent_lines import Lines
+from models.latent_model import Verdict
 from models.latent_systems import Systems
 from models.latent_views import MOST
 from models.learnable import CONTEXT, Lesson

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from models.latent_model import WHOLE
+from models.latent_lines import WHOLE
 from models.latent_views import deviations_of
 from models.learnable import CONTEXT
 from models.log_traces import NONE, Traces

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from models.latent_model import SUSPECT
 from models.latent_systems import Systems
+from models.latent_teaching import SUSPECT
 from models.learnable import Lesson
 from models.log_model import LogModel
 from models.steps import Answer, Item, Work

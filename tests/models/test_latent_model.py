@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.latent_model import LatentModel, Lines
+from models import latent_teaching
+from models.latent_lines import Lines
+from models.latent_model import LatentModel
 from models.learnable import CONTEXT, Lesson
 
 KINDS = ["opened <*>", "read <*> bytes", "read <*> bytes", "closed <*>"]
@@ -27,7 +29,7 @@ def taught(lessons):
     """As a learner does: a hundred at a time."""
     model = LatentModel.new()
     for at in range(0, len(lessons), 100):
-        model = model.taught(lessons[at : at + 100], at)
+        model = latent_teaching.taught(model, lessons[at : at + 100], at)
     return model
 
 
@@ -66,13 +68,13 @@ def test_a_verdict_does_not_depend_on_the_lines_beside_it():
 def test_learning_makes_a_new_model_and_leaves_the_old():
     before = LatentModel.new()
     kept, cells = {name: tensor.clone() for name, tensor in before.tensors().items()}, before.counts.cells.copy()
-    before.taught(sessions(10), 0)
+    latent_teaching.taught(before, sessions(10), 0)
     assert all(np.array_equal(kept[name], tensor) for name, tensor in before.tensors().items())
     assert np.array_equal(cells, before.counts.cells)
 
 
 def test_the_same_lessons_give_the_same_bytes():
-    one, two = (LatentModel.new().taught(sessions(200), 7) for _ in range(2))
+    one, two = (latent_teaching.taught(LatentModel.new(), sessions(200), 7) for _ in range(2))
     assert all(np.array_equal(left, two.tensors()[name]) for name, left in one.tensors().items())
 
 
@@ -83,15 +85,15 @@ def test_a_flood_of_suspects_is_not_learned_and_a_few_are():
     flagged = [replace(lesson, surprise=verdict.value if lesson.whole else 0.0) for lesson in odd]
     flood, few = known, known
     for n in range(20):
-        flood = flood.taught([*sessions(20, seed=n), *flagged * 10], n)
-        few = few.taught([*sessions(30, seed=n), *(flagged if n % 10 == 0 else [])], n)
+        flood = latent_teaching.taught(flood, [*sessions(20, seed=n), *flagged * 10], n)
+        few = latent_teaching.taught(few, [*sessions(30, seed=n), *(flagged if n % 10 == 0 else [])], n)
     assert verdict_of_session(flood, KINDS[:2]).deviations >= verdict.deviations - 0.2
     assert verdict_of_session(few, KINDS[:2]).deviations < verdict.deviations - 0.2
 
 
 def test_replayed_lessons_are_not_counted_twice():
     lessons = sessions(50)
-    model = LatentModel.new().taught(lessons, 0)
-    again = model.taught([replace(lesson, is_replay=True) for lesson in lessons], 1)
+    model = latent_teaching.taught(LatentModel.new(), lessons, 0)
+    again = latent_teaching.taught(model, [replace(lesson, is_replay=True) for lesson in lessons], 1)
     assert np.array_equal(again.counts.cells, model.counts.cells)
     assert np.array_equal(again.sessions.pairs, model.sessions.pairs)
