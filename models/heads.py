@@ -1,7 +1,7 @@
 """Heads: topic labels, surprise and calibrated confidence, read from the levels.
 
-Knows label sets, temperatures and thresholds as numbers; leaves when to speak to walk.py.
-Next: models/walk.py
+Knows label sets, temperatures and thresholds as numbers; leaves what is said by them to answers.py.
+Next: models/answers.py
 """
 
 import math

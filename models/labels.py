@@ -154,6 +154,23 @@ def similarities(vectors: np.ndarray, label_vectors: np.ndarray) -> np.ndarray:
     return np.array(rows, np.float64).reshape(len(vectors), len(label_vectors))
 
 
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """A label set with its vectors: what topics are called, and how a text is likened to that."""
+
+    names: tuple[str, ...]
+    vectors: np.ndarray
+    """float32 (labels, W), unit."""
+    columns: np.ndarray
+    """int64 (labels,)."""
+
+    def probabilities(self, meaning: np.ndarray, head_logits: np.ndarray, scoring: LabelScoring) -> list[float]:
+        """meaning: (W,) unit; head_logits: (classes,). Returns one calibrated probability per label."""
+        near = similarities(meaning[None], self.vectors)
+        p: list[float] = np.exp(scores(near, head_logits[None].astype(np.float64), self.columns, scoring))[0].tolist()
+        return p
+
+
 def scores(near: np.ndarray, head_logits: np.ndarray | None, columns: np.ndarray, scoring: LabelScoring) -> np.ndarray:
     """Log-probabilities of the labels, float64 (n, L).
 

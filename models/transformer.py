@@ -18,13 +18,14 @@ from msgspec import structs
 from torch import Tensor
 
 from models import checkpoint, session_state
+from models.answers import open_answers
 from models.cache_pool import CachePool
 from models.checkpoint import Checkpoint
 from models.config import TextSettings, check
 from models.devices import encoder_of
 from models.encoder import Encoder, Run
 from models.kv_cache import BYTES_PER_ID
-from models.labels import label_set, label_vectors
+from models.labels import Labels, label_set, label_vectors
 from models.levels_step import LevelsStep
 from models.memory import give_back_holes, keep_freed_memory
 from models.plan import Event, plan
@@ -33,8 +34,9 @@ from models.session_ngrams import SessionNgrams
 from models.session_state import TextState, new_state, unpack_memory
 from models.steps import Answer, ItemResult, StepResult, Work
 from models.tokenizer import CHAT
-from models.walk import Above, Encoded, Labels, Walk
+from models.walk import Encoded, Walk
 from models.window import from_bytes
+from models.working_copy import Above, WorkingCopy
 
 LONGEST_EMBEDDED = 256
 """Tokens of a label's text that are read."""
@@ -278,7 +280,7 @@ class StreamingHierarchicalTransformer:
         state = work.state
         if state is None or state.n_items in (0, state.closed_at):
             return ()
-        return Walk(self.above, self.settings.hierarchical_update, state, is_chat(work)).open_answers()
+        return open_answers(WorkingCopy(self.above, state, is_chat(work)))
 
     # 3. states and caches
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from models.answers import document_logits
 from models.heads import OTHER
 from models.labels import similarities, unit
 from models.steps import Answer, Item, Work
@@ -52,9 +53,9 @@ class Played:
 class ListeningWalk(Walk):
     """Keeps the raw logits of every unit it closes."""
 
-    def _advanced(self, speaker: int) -> tuple[np.ndarray, float, float]:
-        row, logit, weight = super()._advanced(speaker)
-        logits, gist, _ = self._topic_of(row)
+    def advanced(self, speaker: int) -> tuple[np.ndarray, float, float]:
+        row, logit, weight = super().advanced(speaker)
+        logits, gist, _ = self.topic_of(row)
         self.trace.append((self.sentence[0], logit, logits.tolist(), similarities(gist[None], self.above.labels.vectors)[0]))
         return row, logit, weight
 
@@ -182,6 +183,6 @@ def _keep(document: Played, walk: ListeningWalk, result: Any) -> None:
         document.topics.append((position, topic, near))
     if result.state.closed_at >= 0:
         meaning = unit(np.frombuffer(result.state.session_meaning, np.float32))
-        document.document = walk.document_logits().tolist(), similarities(meaning[None], walk.above.labels.vectors)[0]
+        document.document = document_logits(walk).tolist(), similarities(meaning[None], walk.above.labels.vectors)[0]
     for item in result.items:
         document.nats += sum(f.output["nats"] for f in item.findings if isinstance(f, Answer) and f.task == "surprise")
