@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from models.steps import Work
 from schemas.events import Event
 from schemas.trace import TraceContext
+from streams.bad_rows import told
 from streams.batching import Batch
 from streams.config import StreamConfig
 from streams.deliveries import Deliveries
@@ -173,6 +174,7 @@ class Lane:
             return found
 
         idle = self.sessions.idle(now_ms, self._services.config.session_idle_s, unread)
+        await self._services.publisher.publish(self._bad_rows())  # before anything is stored in their place
         if behind or len(idle) >= MOST_IDLE:  # not all was seen: look again soon
             self._idle_due_ms = min(self._idle_due_ms, now_ms + IDLE_TICK_S * 1000)
         far = list(dict.fromkeys(s.state.version for s in idle if not self._judging.is_at_hand(s)))[FEW_VERSIONS:]
@@ -206,7 +208,7 @@ class Lane:
         """What can be said of a session now, as partial predictions; empty when this modality does not know it."""
         async with self.sessions.lock:
             session = self.sessions.load(partition, [session_id])[session_id]
-            if session.state.next_position == 0:
+            if session.state.next_position <= 0:  # nothing is known of it
                 return []
             _, knowledge = await self._judging.knowledge(session)
             work = Work(cache_name(self.modality, session_id), session.model_state, (), knowledge)
@@ -229,6 +231,7 @@ class Lane:
                 outgoing += emitter.records([to_event(failure, version)], partition)
             if new := {read.session_id for read in decoded.reads} - found.keys():
                 found |= self.sessions.load(batch.partition, new)
+        outgoing += self._bad_rows()
         pending: dict[str, Pending] = {}
         for read in (read for _, decoded in step for read in decoded.reads):
             session = found[read.session_id]
@@ -283,6 +286,16 @@ class Lane:
             outgoing += self._recovered(one, recovery, tries[recovery.position])
             tries[recovery.position] += 1
         return outgoing
+
+    def _bad_rows(self) -> list[Outgoing]:
+        """What goes out for rows of sessions that could not be read."""
+        prefix, version, now_us = (
+            self._services.config.topic_prefix,
+            self._services.inference.version(self.modality),
+            time.time_ns() // 1000,
+        )
+        found = self.sessions.found_bad()
+        return [out for bad in found for out in told(bad, self._services.emitter, prefix, self.modality, version, now_us)]
 
     async def _publish_lessons(self, said: Iterable[Said], now_ms: float) -> None:
         """What can be learned goes to the learners: after the store, so that a line is learned once or, in a crash, never."""
