@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from schemas import settings
 from schemas.codec import Codec
 from schemas.errors import SettingError, StrataError
+from schemas.known_settings import unknown_variables
 from schemas.registry import Registry
 from sinks import clickhouse, migrations, ready, retention, rollups
 from sinks.config import SinkConfig
@@ -151,6 +152,8 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     parser.add_argument("--data-dir", type=Path, metavar="DIR")
     flags = vars(parser.parse_args(argv))
     log_to_stderr(environ.get("STRATA_LOG_LEVEL", "INFO").upper())
+    for line in unknown_variables(environ):
+        log.warning("%s", line)
     try:
         config = settings.load(SinkConfig, environ, settings.toml_path(environ), flags)
         ready_file = environ.get("STRATA_READY_FILE")
