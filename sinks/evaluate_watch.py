@@ -6,7 +6,6 @@ to alert_log.py. ClickHouse, Kafka or the webhook may be away for as long as the
 
 import argparse
 import asyncio
-import functools
 import logging
 import re
 import signal
@@ -18,9 +17,10 @@ from pathlib import Path
 
 import httpx
 
+from schemas import ready
 from schemas.errors import SettingError, StrataError
 from schemas.topics import ALERTS
-from sinks import alerts, asking, evaluate_thresholds, ready
+from sinks import alerts, asking, evaluate_thresholds
 from sinks.alert_log import AlertLog
 from sinks.alerts import Message, Verdict
 from sinks.config import EvaluateConfig
@@ -162,6 +162,11 @@ def run(flags: argparse.Namespace, config: EvaluateConfig, ready_file: str | Non
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         file = Path(ready_file) if ready_file else None
+
+        def looking() -> None:
+            ready.tell(file)
+            log.info("ready")
+
         one = watch_of(look, flags, config)
         to = " and ".join(told_to(config.topic_prefix + ALERTS.name, config.evaluation.webhook))
         log.info(
@@ -173,7 +178,7 @@ def run(flags: argparse.Namespace, config: EvaluateConfig, ready_file: str | Non
             to,
         )
         try:
-            await keep_watch(one, every_s, stop, functools.partial(ready.tell, file, ""))
+            await keep_watch(one, every_s, stop, looking)
         finally:
             ready.forget(file)
             await one.kept.stop()
