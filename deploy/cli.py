@@ -26,6 +26,7 @@ from deploy.local.stack import Setup, Stack
 from deploy.local.state import StackState
 from deploy.targets import Caller, config_of, environment, kafka_is_named, target_of
 from schemas.errors import SettingError, StrataError
+from schemas.known_settings import unknown_variables
 
 app = typer.Typer(
     name="strata",
@@ -48,11 +49,16 @@ ClickHouse = Annotated[
 ]
 Prefix = Annotated[str | None, typer.Option("--topic-prefix", help="In front of every topic (STRATA_TOPIC_PREFIX).")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+BECOME_OTHERS = ("worker", "sink", "console", "evaluate")
+"""Commands that turn into another process, which says itself what it does not know."""
 
 
 @app.callback()
 def _caller(ctx: typer.Context) -> None:
     ctx.obj = ctx.obj or Caller(dict(os.environ))
+    if ctx.invoked_subcommand not in BECOME_OTHERS:
+        for line in unknown_variables(ctx.obj.environ):
+            print(f"warning: {line}", file=sys.stderr)
 
 
 @app.command()

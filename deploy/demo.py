@@ -37,6 +37,13 @@ STALLED_S = 45.0
 UNREADABLE = b'{"session_id": "cut-off", "text": '
 """What a broken producer would send, once a demo: it is told as a failure and put aside in dead-letter, and nothing else stops."""
 UNREADABLE_HEADERS = [("content-type", b"application/json")]
+SEEN = {
+    "tokens": "sentences, paragraphs and topics of text",
+    "chat": "topics of conversations",
+    "logs": "templates, severities and anomalies of log lines",
+    "metrics": "anomalies of measurements",
+}
+"""Modality -> what of it will be shown."""
 HINT = 'Ctrl-C stops everything  ·  strata query "SELECT ..." answers meanwhile'
 PAGE_HINT = "Ctrl-C stops everything  ·  watch it at {}"
 
@@ -73,6 +80,15 @@ class Choice:
     budget_ms: float = 50.0
     all_inputs: bool = True
     """Every item comes back on input-stream: it is not sampled."""
+
+
+def introduction(samples: Sequence[Sample], choice: Choice) -> str:
+    """What is going to be played and seen: said before anything comes back, which takes a few seconds."""
+    counts = {m: sum(s.modality == m for s in samples) for m in SEEN}
+    played = ", ".join(f"{n} of {m}" for m, n in counts.items() if n)
+    rounds, speed = "once" if choice.once else "again and again", "" if choice.speed == 1.0 else f" at {choice.speed:g} times their speed"
+    seen = "; ".join(SEEN[m] for m, n in counts.items() if n)
+    return f"Playing {len(samples)} recorded sessions ({played}) {rounds}{speed}.\nShown as the model finds them, in a few seconds: {seen}."
 
 
 def numbered(samples: Sequence[Sample], counters: Mapping[str, int]) -> tuple[list[Play], dict[str, int]]:
@@ -112,7 +128,7 @@ class Demo:
         self.played: list[Play] = []
         self.has_erred = False
         """The unreadable record was sent."""
-        self.note, self.earlier = "", ""
+        self.note, self.earlier = "the first records are on their way", ""
         self.stored: int | None = None
         self._begun = time.monotonic()
 
@@ -125,6 +141,7 @@ class Demo:
 
     async def run(self) -> list[Play]:
         """Play until Ctrl-C, or once until all is in ClickHouse. Returns what was played. Raises DemoError when something is missing."""
+        self.console.print(introduction(self.samples, self.choice), highlight=False, markup=False, soft_wrap=not self.console.is_terminal)
         before = await asyncio.to_thread(earlier, self.servers.clickhouse)
         if before.items:
             self.earlier = f"going on: {before.sessions:,} sessions, {before.items:,} items stored"

@@ -93,6 +93,13 @@ def new_state(config: ModelConfig, is_chat: bool) -> TextState:
     return TextState(window=to_bytes(marks), levels=pack_levels(empty_row(config), config), sums=sums.tobytes())
 
 
+def begun(config: ModelConfig, is_chat: bool, position: int) -> TextState:
+    """Of a session whose first item is at `position`: 0, unless items are missing or what was known of them is lost."""
+    return changed(
+        new_state(config, is_chat), sentence=(position, 0, "", ""), paragraph_start=position, topic_start=position, covered=position
+    )
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(TextState)
 

@@ -31,7 +31,7 @@ from models.memory import give_back_holes, keep_freed_memory
 from models.plan import Event, plan
 from models.readout import Job, Readout, passes
 from models.session_ngrams import SessionNgrams
-from models.session_state import TextState, new_state, unpack_memory
+from models.session_state import TextState, begun, new_state, unpack_memory
 from models.steps import Answer, ItemResult, StepResult, Work
 from models.tokenizer import CHAT
 from models.walk import Encoded, Walk
@@ -184,7 +184,7 @@ class StreamingHierarchicalTransformer:
 
     def _plan(self, work: Work, closes: bool) -> Job:
         chat = is_chat(work)
-        state = work.state if work.state is not None else new_state(self.config, chat)
+        state = work.state if work.state is not None else begun(self.config, chat, work.items[0].position if work.items else 0)
         made = plan(state, work.items, self.tokenizer, self.settings.buffer, self.config.n_sinks, chat, closes)
         cache = self.pool.get(work.session)
         recompute = self.settings.hierarchical_update.token_level == "recompute"

@@ -1,6 +1,6 @@
 """Settings: one frozen dataclass per package, filled from defaults, strata.toml, the environment and flags, in that order.
 
-Knows names and types; leaves meaning to each package's config.py. Only `__main__` and deploy/cli.py pass the environment in.
+Knows names and types; leaves meaning to each package's config.py, misspelt names to known_settings.py. Only `__main__` and deploy/cli.py pass the environment in.
 
 A field `max_tokens` of a dataclass loaded with section "buffer" is `[buffer] max_tokens` in the file and
 `STRATA_BUFFER_MAX_TOKENS` in the environment; without a section it is `max_tokens` and `STRATA_MAX_TOKENS`.
@@ -8,7 +8,6 @@ A list is a list in the file and has commas between in the environment; a table 
 """
 
 import dataclasses
-import difflib
 import json
 import tomllib
 import types
@@ -17,7 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from schemas import known_settings
 from schemas.errors import SettingError
+from schemas.known_settings import variable
 
 T = TypeVar("T")
 WANTED = {dict: "a table (in the environment a JSON object)", tuple: "a list", str: "a text"}
@@ -33,9 +34,11 @@ def load(
 ) -> T:
     """An instance of dataclass `cls`: flags (those not None) win over the environment, that over the file, that over defaults.
 
-    A field that is itself a dataclass is a section of that name. Raises SettingError naming the setting, the value seen and what was wanted.
+    A field that is itself a dataclass is a section of that name. Raises SettingError naming the setting, the value seen and what was wanted;
+    also for a name in the file that no process knows.
     """
     table = read_toml(toml_path) if toml_path else {}
+    known_settings.check_file(table, known_settings.of(cls, section))
     return _fill(cls, environ, table, flags or {}, section)
 
 
@@ -58,11 +61,6 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     return {k.removeprefix("STRATA_").lower(): v for k, v in table.items()}
 
 
-def variable(section: str, name: str) -> str:
-    """The environment variable of a setting."""
-    return "_".join(("STRATA", *(p for p in (section, name) if p))).upper()
-
-
 def _fill(cls: type[T], environ: Mapping[str, str], table: Mapping[str, Any], flags: Mapping[str, Any], section: str) -> T:
     values, hints = {}, typing.get_type_hints(cls)
     own = table.get(section, {}) if section else table
@@ -71,7 +69,6 @@ def _fill(cls: type[T], environ: Mapping[str, str], table: Mapping[str, Any], fl
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         kind = hints[field.name]
         if dataclasses.is_dataclass(kind):
-            _misspelt(field.name, [f.name for f in dataclasses.fields(kind)], table)
             values[field.name] = _fill(kind, environ, table, flags.get(field.name) or {}, field.name)  # type: ignore[arg-type]
         elif flags.get(field.name) is not None:
             values[field.name] = _convert(flags[field.name], kind, field.name, "flag")
@@ -81,20 +78,6 @@ def _fill(cls: type[T], environ: Mapping[str, str], table: Mapping[str, Any], fl
         elif field.name in own:
             values[field.name] = _convert(own[field.name], kind, f"[{section}] {field.name}" if section else field.name, "settings file")
     return cls(**values)
-
-
-def _misspelt(section: str, names: list[str], table: Mapping[str, Any]) -> None:
-    """Refuse what would be passed over in silence: a section that is nearly this one's name, or a name that the section does not have."""
-    for other, value in table.items():
-        if other != section and isinstance(value, Mapping) and difflib.get_close_matches(other, [section], cutoff=0.85):
-            raise SettingError(f"section [{other}] (settings file): there is none of that name; wanted [{section}]: rename it")
-    own = table.get(section)
-    for name in own if isinstance(own, Mapping) else ():
-        if name not in names:
-            near = difflib.get_close_matches(name, names, 1) or [", ".join(names)]
-            raise SettingError(
-                f"setting [{section}] {name} (settings file): there is none of that name; wanted {near[0]}: rename it or take it out"
-            )
 
 
 def _convert(value: Any, kind: Any, name: str, where: str) -> Any:

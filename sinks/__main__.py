@@ -17,11 +17,12 @@ from pathlib import Path
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from schemas import settings
+from schemas import ready, settings
 from schemas.codec import Codec
 from schemas.errors import SettingError, StrataError
+from schemas.known_settings import unknown_variables
 from schemas.registry import Registry
-from sinks import clickhouse, migrations, ready, retention, rollups
+from sinks import clickhouse, migrations, retention, rollups
 from sinks.config import SinkConfig
 from sinks.consumer import Consumer
 from sinks.errors import UnavailableError
@@ -115,7 +116,12 @@ async def serve(config: SinkConfig, environ: Mapping[str, str], ready_file: Path
             loop.add_signal_handler(number, stop.set)  # once more: the engine has handlers of its own
         if config.rollup_every_s > 0 and config.sink_index == 0:
             summing = asyncio.create_task(rollups.keep_up(opened, config.rollup_every_s, stop))
-        await Consumer(config, opened, Codec(registry), export).run(stop, lambda: ready.tell(ready_file, address))
+
+        def consuming() -> None:
+            ready.tell(ready_file, address)
+            log.info("ready")
+
+        await Consumer(config, opened, Codec(registry), export).run(stop, consuming)
     finally:
         ready.forget(ready_file)
         if http:
@@ -151,6 +157,8 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     parser.add_argument("--data-dir", type=Path, metavar="DIR")
     flags = vars(parser.parse_args(argv))
     log_to_stderr(environ.get("STRATA_LOG_LEVEL", "INFO").upper())
+    for line in unknown_variables(environ):
+        log.warning("%s", line)
     try:
         config = settings.load(SinkConfig, environ, settings.toml_path(environ), flags)
         ready_file = environ.get("STRATA_READY_FILE")

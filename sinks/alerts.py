@@ -1,6 +1,6 @@
-"""Alerts: one opens when a row first breaks a threshold and closes when it holds again, however often one looks meanwhile.
+"""Alerts: one opens when a row breaks a threshold and closes when it holds again, however often one looks meanwhile.
 
-Knows what is open and what one look changes; pure, the clock is an argument. Leaves conditions to evaluate_thresholds.py and keeping to alert_log.py.
+Knows what is open, what one look changes and how long a change must last; pure, the clock is an argument. Leaves conditions to evaluate_thresholds.py and keeping to alert_log.py.
 What is looked at with other filters is another alert: a look at one task says nothing of the others.
 Next: sinks/alert_log.py
 """
@@ -8,7 +8,7 @@ Next: sinks/alert_log.py
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from schemas.events import event_id
@@ -19,7 +19,22 @@ Message = dict[str, Any]
 """As it is in topic `alerts`: JSON."""
 Open = dict[str, Message]
 """Key -> the message that opened it."""
+Since = dict[str, tuple[bool, datetime]]
+"""Key of what is otherwise than was told -> whether it is broken, and since when."""
 HOLDS, UNTOLD = "it holds again", "nothing is told of it any more"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a row must be otherwise than was told before that is told: a value that hovers at its bound opens one alert, not one a look."""
+
+    pending: timedelta = timedelta()
+    """Broken for so long, it opens (Prometheus' `for`)."""
+    keep_firing: timedelta = timedelta()
+    """Not broken for so long, it closes (Prometheus' `keep_firing_for`)."""
+
+
+AT_ONCE = Patience()
 
 
 @dataclass(frozen=True)
@@ -51,20 +66,50 @@ def key_of(message: Mapping[str, Any]) -> str:
     return json.dumps([message["threshold"], message["asked"], message["about"]], sort_keys=True)
 
 
-def follow(open_: Mapping[str, Message], found: Sequence[Verdict], asked: Mapping[str, str], now: datetime) -> list[Message]:
-    """What one look changes: alerts that open, and those of the same filters that close. What was open and is still broken is no news."""
+def differing(open_: Mapping[str, Message], found: Sequence[Verdict], asked: Mapping[str, str], now: datetime, since: Since) -> Since:
+    """Since when each alert is otherwise than was told: broken and not open, or open and not broken. since: as of the look before."""
+    broken = {key for key, one in _worst(found, asked).items() if not one.holds}
+    mine = {key for key, was in open_.items() if was["asked"] == dict(asked)}
+    states = {key: key in broken for key in broken ^ mine}
+    return {key: since[key] if key in since and since[key][0] == state else (state, now) for key, state in states.items()}
+
+
+def follow(
+    open_: Mapping[str, Message],
+    found: Sequence[Verdict],
+    asked: Mapping[str, str],
+    now: datetime,
+    patience: Patience = AT_ONCE,
+    since: Since | None = None,
+) -> list[Message]:
+    """What one look changes: alerts that open, and those of the same filters that close. What was open and is still broken is no news.
+
+    since: what `differing` gave for this look.
+    """
+    since, seen = since or {}, _worst(found, asked)
+
+    def has_lasted(key: str, wanted: timedelta) -> bool:
+        return now - (since[key][1] if key in since else now) >= wanted
+
+    opened = [
+        _opened(one, asked, now) for key, one in seen.items() if not one.holds and key not in open_ and has_lasted(key, patience.pending)
+    ]
+    closed = [
+        _closed(was, seen.get(key), now)
+        for key, was in open_.items()
+        if was["asked"] == dict(asked) and (key not in seen or seen[key].holds) and has_lasted(key, patience.keep_firing)
+    ]
+    return closed + opened
+
+
+def _worst(found: Iterable[Verdict], asked: Mapping[str, str]) -> dict[str, Verdict]:
+    """One verdict for each alert there could be: a broken one where there is one."""
     seen: dict[str, Verdict] = {}
     for one in found:
         key = key_of(_subject(one, asked))
         if key not in seen or not one.holds:
             seen[key] = one
-    opened = [_opened(one, asked, now) for key, one in seen.items() if not one.holds and key not in open_]
-    closed = [
-        _closed(was, seen.get(key), now)
-        for key, was in open_.items()
-        if was["asked"] == dict(asked) and (key not in seen or seen[key].holds)
-    ]
-    return closed + opened
+    return seen
 
 
 def apply(open_: Mapping[str, Message], messages: Iterable[Message]) -> Open:

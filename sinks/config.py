@@ -68,6 +68,10 @@ class EvaluationConfig:
     """How often thresholds are looked at by `strata evaluate --watch`, which `strata up` starts when thresholds are set: 30s, 5m, 1h."""
     since: str = "24h"
     """What a look of `--watch` speaks of: the last 24h, 7d, 4w."""
+    pending_for: str = "0s"
+    """A row must break its threshold for so long before `--watch` opens an alert: 0s at the first look, 30s, 5m, 1h. As `for` of Prometheus."""
+    keep_firing_for: str = "15m"
+    """An alert that is open closes when its row has not broken its threshold for so long: 0s at the first such look. As `keep_firing_for` of Prometheus."""
     webhook: str = ""
     """URL that alerts are posted to as JSON, beside topic `alerts`, again and again until it takes them."""
 

@@ -25,6 +25,7 @@ from rich.text import Text
 
 from schemas import settings
 from schemas.errors import SettingError, StrataError
+from schemas.known_settings import unknown_variables
 from sinks import alerts, asking, evaluate_thresholds, evaluate_watch, questions, report, rollups
 from sinks.alerts import Verdict
 from sinks.config import EvaluateConfig
@@ -194,6 +195,8 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+    for line in unknown_variables(environ):
+        logging.getLogger("sinks").warning("%s", line)
     try:
         config = settings.load(EvaluateConfig, environ, settings.toml_path(environ))
         if flags.watch or flags.every:

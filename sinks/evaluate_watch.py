@@ -6,7 +6,6 @@ to alert_log.py. ClickHouse, Kafka or the webhook may be away for as long as the
 
 import argparse
 import asyncio
-import functools
 import logging
 import re
 import signal
@@ -18,27 +17,34 @@ from pathlib import Path
 
 import httpx
 
+from schemas import ready
 from schemas.errors import SettingError, StrataError
 from schemas.topics import ALERTS
-from sinks import alerts, asking, evaluate_thresholds, ready
+from sinks import alerts, asking, evaluate_thresholds
 from sinks.alert_log import AlertLog
-from sinks.alerts import Message, Verdict
-from sinks.config import EvaluateConfig
+from sinks.alerts import Message, Patience, Since, Verdict
+from sinks.config import EvaluateConfig, EvaluationConfig
 
 log = logging.getLogger("sinks.alerts")
-EVERY = re.compile(r"^(\d+)(s|m|h)$")
+TIME = re.compile(r"^(\d+)(s|m|h)$")
 UNITS = {"s": 1, "m": 60, "h": 3600}
 FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 60.0
 Look = Callable[[datetime], list[Verdict]]
 """Asks the questions, at a moment; what each threshold says of each row. Raises StrataError."""
 
 
-def seconds(text: str) -> float:
-    """`30s`, `5m`, `1h`. Raises SettingError."""
-    found = EVERY.match(text)
-    if not found or int(found[1]) == 0:
-        raise SettingError(f"every {text!r}: wanted such as 30s, 5m or 1h")
+def seconds(text: str, name: str = "every", least: int = 1) -> float:
+    """`30s`, `5m`, `1h`. Raises SettingError, which tells the setting's name."""
+    found = TIME.match(text)
+    if not found or int(found[1]) < least:
+        raise SettingError(f"{name} {text!r}: wanted such as 30s, 5m or 1h")
     return float(int(found[1]) * UNITS[found[2]])
+
+
+def patience_of(config: EvaluationConfig) -> Patience:
+    """How long a crossing, or its end, must last. Raises SettingError."""
+    pending, keep = (seconds(getattr(config, name), f"[evaluation] {name}", 0) for name in ("pending_for", "keep_firing_for"))
+    return Patience(timedelta(seconds=pending), timedelta(seconds=keep))
 
 
 @dataclass
@@ -50,9 +56,12 @@ class Watch:
     """The filters as they were given; part of what an alert is about."""
     kept: AlertLog
     webhook: str = ""
+    patience: Patience = alerts.AT_ONCE
     is_started: bool = False
     due: list[Message] = field(default_factory=list)
     """News that the topic has not taken yet: it is not found anew, so that it keeps its id."""
+    since: Since = field(default_factory=dict)
+    """What is otherwise than was told. Not kept over a restart: what is open then stays open for as long anew."""
 
     async def once(self, now: datetime) -> str:
         """One look, and all that follows from it. Returns what to say. Raises StrataError; what was found until then is kept for the next call."""
@@ -71,13 +80,17 @@ class Watch:
         begun = time.monotonic()
         found = await asyncio.to_thread(self.look, now)
         took = time.monotonic() - begun
-        self.due = alerts.follow(self.kept.open, found, self.asked, now)
+        self.since = alerts.differing(self.kept.open, found, self.asked, now, self.since)
+        self.due = alerts.follow(self.kept.open, found, self.asked, now, self.patience, self.since)
         for message in self.due:
             log.warning("%s: %s", {"open": "opened"}.get(message["state"], "closed"), alerts.sentence(message))
         opened, closed = (sum(m["state"] == state for m in self.due) for state in ("open", "closed"))
+        waiting = len(self.since) - len(self.due)
         await self._keep()
         mine = sum(m["asked"] == dict(self.asked) for m in self.kept.open.values())
-        return f"{len(found)} values held to their thresholds in {took:.1f} s: {mine} open, {opened} opened, {closed} closed"
+        return f"{len(found)} values held to their thresholds in {took:.1f} s: {mine} open, {opened} opened, {closed} closed" + (
+            f", {waiting} waited for" if waiting else ""
+        )
 
     async def _keep(self) -> None:
         while self.due:
@@ -125,10 +138,10 @@ def told_to(topic: str, webhook: str) -> Sequence[str]:
     return [f"topic {topic}", *([f"the webhook at {httpx.URL(webhook).host}"] if webhook else [])]
 
 
-def watch_of(look: Look, flags: argparse.Namespace, config: EvaluateConfig) -> Watch:
-    """A watcher with the filters that were given and the places of the settings."""
+def watch_of(look: Look, flags: argparse.Namespace, config: EvaluateConfig, patience: Patience = alerts.AT_ONCE) -> Watch:
+    """A watcher with the filters that were given and the places of the settings. One that looks once has nothing to be patient with."""
     kept = AlertLog(config.kafka_bootstrap, config.topic_prefix)
-    return Watch(look, asking.filters(flags), kept, config.evaluation.webhook)
+    return Watch(look, asking.filters(flags), kept, config.evaluation.webhook, patience)
 
 
 async def one_look(one: Watch, now: datetime) -> str:
@@ -145,7 +158,7 @@ def run(flags: argparse.Namespace, config: EvaluateConfig, ready_file: str | Non
     if not thresholds:
         raise SettingError("no threshold is set, so there is nothing to watch: name some in [evaluation.thresholds] (docs/settings.md)")
     flags.since = flags.since or config.evaluation.since
-    every_s = seconds(flags.every or config.evaluation.every)
+    every_s, patience = seconds(flags.every or config.evaluation.every), patience_of(config.evaluation)
     asking.values(flags, datetime.now(UTC))  # a wrong time is refused before anything is begun
     names = list(dict.fromkeys(t.asked.name for t in thresholds))
 
@@ -162,7 +175,12 @@ def run(flags: argparse.Namespace, config: EvaluateConfig, ready_file: str | Non
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         file = Path(ready_file) if ready_file else None
-        one = watch_of(look, flags, config)
+
+        def looking() -> None:
+            ready.tell(file)
+            log.info("ready")
+
+        one = watch_of(look, flags, config, patience)
         to = " and ".join(told_to(config.topic_prefix + ALERTS.name, config.evaluation.webhook))
         log.info(
             "watching %d thresholds of %d questions since %s, every %g s; alerts go to %s",
@@ -173,7 +191,7 @@ def run(flags: argparse.Namespace, config: EvaluateConfig, ready_file: str | Non
             to,
         )
         try:
-            await keep_watch(one, every_s, stop, functools.partial(ready.tell, file, ""))
+            await keep_watch(one, every_s, stop, looking)
         finally:
             ready.forget(file)
             await one.kept.stop()

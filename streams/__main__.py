@@ -21,6 +21,7 @@ from models.steps import SessionModel
 from models.transformer import StreamingHierarchicalTransformer
 from schemas.errors import StrataError
 from schemas.events import MODALITIES
+from schemas.known_settings import unknown_variables
 from schemas.settings import load, toml_path
 from streams.app import build_app
 from streams.config import StreamConfig
@@ -57,6 +58,8 @@ def otlp_export(environ: Mapping[str, str]) -> Callable[[Sequence[ReadableSpan]]
 def main() -> int:
     """Exit status 0 after TERM or INT, 2 on wrong settings, 1 on a failure."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for line in unknown_variables(os.environ):
+        logging.getLogger("streams").warning("%s", line)
     try:
         config = load(StreamConfig, os.environ, toml_path(os.environ))
         sampler = Sampler.from_environment(os.environ)

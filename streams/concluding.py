@@ -5,6 +5,7 @@ failure looks to failures.py, bytes to emit.py and when all this is published to
 Next: streams/pipeline.py
 """
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from schemas.trace import TraceContext
+from streams.bad_rows import BadRow, told
 from streams.config import StreamConfig
 from streams.emit import Emitter
 from streams.failures import Failure, to_event
@@ -107,6 +109,11 @@ class Concluding:
         """The failure row and the dead letter of a record that its session does not accept."""
         failure = self._failure(read, problem, "dead_letter", read.place.timestamp_ms * 1000)
         return self._emitter.refused(failure, partition, read.headers, self._inference.version(self.modality))
+
+    def unreadable(self, rows: Sequence[BadRow]) -> list[Outgoing]:
+        """What goes out for rows of sessions that could not be read."""
+        prefix, version, now_us = self._config.topic_prefix, self._inference.version(self.modality), time.time_ns() // 1000
+        return [out for bad in rows for out in told(bad, self._emitter, prefix, self.modality, version, now_us)]
 
     def last_cause(self, session: Session) -> Cause:
         """The session's last record, as the cause of what no record causes."""

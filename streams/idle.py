@@ -1,7 +1,7 @@
 """Sessions that fell silent: closed as if their last record had ended them.
 
-Knows when to look and which version closes whom; leaves whose silence is known to sessions.py, what is said of it to concluding.py, and
-publishing and storing to lane.py.
+Knows when to look and which version closes whom, and tells of rows that could not be read on the way; leaves whose silence is known to
+sessions.py, what is said of it to concluding.py, and publishing and storing what they became to lane.py.
 Next: streams/concluding.py
 """
 
@@ -17,7 +17,7 @@ from streams.inference import Inference
 from streams.judging import Judging
 from streams.lessons import Said
 from streams.pipeline import Timing
-from streams.publisher import Outgoing
+from streams.publisher import Outgoing, Publisher
 from streams.sessions import MOST_IDLE, Session, Sessions, cache_name
 from streams.versions import DEFAULT_TENANT
 
@@ -45,6 +45,7 @@ class Idle:
         judging: Judging,
         inference: Inference,
         concluding: Concluding,
+        publisher: Publisher,
         unread: Callable[[int, int], bool],
         idle_s: float,
     ):
@@ -53,6 +54,7 @@ class Idle:
         self._judging = judging
         self._inference = inference
         self._concluding = concluding
+        self._publisher = publisher
         self._unread = unread
         self._idle_s = idle_s
         self.due_ms = 0.0
@@ -64,7 +66,9 @@ class Idle:
         """Close those that are silent by now, in the model; None where nobody is."""
         self.due_ms = now_ms + self._idle_s * 100  # a tenth of the time, in ms
         # 1. who is silent, of the versions that are at hand
-        if not (idle := self._at_hand(self._silent(now_ms), now_ms)):
+        silent = self._silent(now_ms)
+        await self._publisher.publish(self._concluding.unreadable(self._sessions.found_bad()))  # before anything is stored in their place
+        if not (idle := self._at_hand(silent, now_ms)):
             return None
         # 2. each by the version of its last line
         known = [await self._judging.knowledge(s) for s in idle]

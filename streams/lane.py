@@ -72,7 +72,9 @@ class Lane:
         self._reader = reader
         self._services = services
         self._concluding = Concluding(self._judging, services.inference, services.emitter, services.tracer, services.config)
-        self._idle = Idle(sessions, self._judging, services.inference, self._concluding, unread, services.config.session_idle_s)
+        self._idle = Idle(
+            sessions, self._judging, services.inference, self._concluding, services.publisher, unread, services.config.session_idle_s
+        )
 
     def waited_s(self) -> float:
         """Seconds for which steps have waited for deliveries, all in all."""
@@ -158,7 +160,7 @@ class Lane:
         """What can be said of a session now, as partial predictions; empty when this modality does not know it."""
         async with self.sessions.lock:
             session = self.sessions.load(partition, [session_id])[session_id]
-            if session.state.next_position == 0:
+            if session.state.next_position <= 0:  # nothing is known of it
                 return []
             _, knowledge = await self._judging.knowledge(session)
             work = Work(cache_name(self.modality, session_id), session.model_state, (), knowledge)
@@ -181,6 +183,7 @@ class Lane:
                 outgoing += emitter.records([to_event(failure, version)], partition)
             if new := {read.session_id for read in decoded.reads} - found.keys():
                 found |= self.sessions.load(batch.partition, new)
+        outgoing += self._concluding.unreadable(self.sessions.found_bad())
         pending: dict[str, Pending] = {}
         for read in (read for _, decoded in step for read in decoded.reads):
             session = found[read.session_id]

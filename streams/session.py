@@ -15,6 +15,8 @@ from streams.config import StreamConfig
 from streams.sampling import is_sampled
 
 MAX_TENANT_CHARS = 64
+UNNUMBERED = -1
+"""Next position of a session whose row is lost: how many records it had is not known."""
 
 
 class PositionError(RecordError):
@@ -142,6 +144,8 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
     notices: list[RecordError] = []
     # 1. position
     given, position = contents.position, state.next_position
+    if position == UNNUMBERED:  # beyond all that it can have had on this partition: a position used again would name events that are there
+        position = read.offset if given is None else given
     if given is not None and given != position:
         if given < position:
             raise PositionError(f"position {given} was read before, expected {position}; send each position once, in order, or null")
@@ -154,7 +158,7 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
     if problem:
         notices.append(problem)
     # 3. what is due, by event time alone: a replay and any split of the stream agree on it
-    first = state.next_position == 0
+    first = state.next_position in (0, UNNUMBERED)
     label_due = first or _is_due(moment, state.label_due_us, config.prediction.update_frequency_ms * 1000) or contents.ends_session
     document_due = not first and _is_due(moment, state.document_due_us, int(config.hierarchical_update.document_period_s * 1e6))
     performance_due = position % config.prediction.performance_every_items == 0

@@ -6,9 +6,7 @@ Next: deploy/local/supervisor.py
 """
 
 import asyncio
-import json
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any, cast
 from faust.types import TP
 from mode import Service
 
+from schemas import ready as ready_file
 from schemas.errors import StrataError
 from streams.batching import BatchConsumer
 from streams.running import exit_at_last
@@ -112,12 +111,10 @@ class Watchdog(Service):
         elif self.ready or "while records wait" in reason:
             log.warning("not ready: %s", reason)
         self.ready, self.reason = ready, reason
-        if self._ready_file is not None:
-            if ready:
-                self._ready_file.parent.mkdir(parents=True, exist_ok=True)
-                self._ready_file.write_text(json.dumps({"pid": os.getpid()}))
-            else:
-                self._ready_file.unlink(missing_ok=True)
+        if ready:
+            ready_file.tell(self._ready_file)
+        else:
+            ready_file.forget(self._ready_file)
 
     def _stop_worker(self, problem: StuckError) -> None:
         self._say(False, str(problem))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deploy.config import DeployConfig
 from schemas.codec import schema_text
-from schemas.settings import variable
+from schemas.known_settings import Surroundings, variable
 from schemas.topics import TOPICS
 from sinks.config import EvaluateConfig, SinkConfig
 from sinks.console.config import ConsoleConfig
@@ -102,6 +102,12 @@ def settings() -> str:
         lines += ["", f"## [{section}]" if section else "## Without section", "", "| variable | default | meaning |", "|---|---|---|"]
         lines += [f"| `{name}` | {default} | {meaning} |" for s, name, default, meaning in seen.values() if s == section]
         lines += ["", EXAMPLES[section].rstrip()] if section in EXAMPLES else []
+    lines += ["", "## From the environment alone", "", "| variable | default | meaning |", "|---|---|---|"]
+    lines += [f"| `{name}` | {default} | {meaning} |" for _, name, default, meaning in rows(Surroundings)]
+    lines += [
+        "",
+        "A misspelt name in the file is an error. A variable `STRATA_...` that no process knows is told in a warning, with the name that is most like it.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -6,13 +6,14 @@ Next: deploy/local/plan.py
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, KafkaError, NotCoordinatorForGroupError, for_code
 
 from deploy.errors import StackError
 from deploy.local import probe
@@ -20,6 +21,9 @@ from schemas.topics import INPUTS, OUTPUTS, SINK_GROUP, TRACES, Topic, all_topic
 
 ALREADY_EXISTS = 36
 CREATE_MS = 30_000
+SERVED_S = 15.0
+GROUPS_COME = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
+"""What a broker says of a group's coordinator that is on its way."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def create_missing(bootstrap: str, prefix: str, partitions: int) -> list[str]:
     Raises StackError when Kafka does not answer or a topic has another number of partitions than wanted.
     """
     try:
-        return asyncio.run(_create_missing(bootstrap, all_topics(prefix), partitions))
+        return asyncio.run(_create_missing(bootstrap, all_topics(prefix), partitions, readers(prefix)))
     except (KafkaError, OSError, TimeoutError) as problem:
         raise _unreachable(bootstrap, problem) from problem
 
@@ -63,7 +67,7 @@ def create_when_reachable(bootstrap: str, prefix: str, partitions: int, patience
     return create_missing(bootstrap, prefix, partitions)
 
 
-async def _create_missing(bootstrap: str, wanted: Sequence[Topic], partitions: int) -> list[str]:
+async def _create_missing(bootstrap: str, wanted: Sequence[Topic], partitions: int, groups: Iterable[str] = ()) -> list[str]:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="strata-topics", request_timeout_ms=CREATE_MS)
     await admin.start()
     try:
@@ -79,6 +83,7 @@ async def _create_missing(bootstrap: str, wanted: Sequence[Topic], partitions: i
                         f"topic {name} could not be created on {bootstrap}: Kafka's error {code} {why}; may this client create topics?"
                     )
         counts = await _settled_counts(admin, [t.name for t in wanted])
+        await _served(bootstrap, admin, counts, groups)
     finally:
         await admin.close()
     differing = [f"{name} has {seen}" for name, seen in counts.items() if seen != partitions]
@@ -101,6 +106,33 @@ async def _settled_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[
             break
         await asyncio.sleep(0.1)
     return {name: counts.get(name, 0) for name in names}
+
+
+async def _served(bootstrap: str, admin: AIOKafkaAdminClient, counts: Mapping[str, int], groups: Iterable[str]) -> None:
+    """Wait a moment until partitions and groups can be used: a broker names leaders before they lead, and makes its topic of offsets when first asked
+    for a coordinator. Clients that come earlier try again by themselves, with an error in their logs for each try.
+    """
+    places = [TopicPartition(name, n) for name, count in counts.items() for n in range(count)]
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, client_id="strata-topics")
+    with contextlib.suppress(KafkaError, TimeoutError):  # not allowed to ask, or slow: whoever needs them tells
+        async with asyncio.timeout(SERVED_S):
+            try:
+                await consumer.start()
+                await consumer.end_offsets(places)
+            finally:
+                await consumer.stop()
+            for group in groups:
+                await _coordinated(admin, group)
+
+
+async def _coordinated(admin: AIOKafkaAdminClient, group: str) -> None:
+    """Wait until the group's coordinator is there and has read its offsets."""
+    for _ in range(int(SERVED_S * 10)):
+        with contextlib.suppress(*GROUPS_COME):
+            (answer,) = await admin.describe_consumer_groups([group])
+            if all(for_code(code) not in GROUPS_COME for code, *_ in answer.groups):
+                return
+        await asyncio.sleep(0.1)
 
 
 def survey(bootstrap: str, prefix: str) -> list[TopicState]:

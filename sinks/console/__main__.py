@@ -20,6 +20,7 @@ import uvicorn
 
 from schemas import settings
 from schemas.errors import SettingError, StrataError
+from schemas.known_settings import unknown_variables
 from sinks.console.access import ROLES, make_token
 from sinks.console.app import build_app
 from sinks.console.config import SECRET_BYTES, ConsoleConfig, check
@@ -83,6 +84,8 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     logging.basicConfig(level=environ.get("STRATA_LOG_LEVEL", "INFO").upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for noisy in ("aiokafka", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel("ERROR")
+    for line in unknown_variables(environ):
+        log.warning("%s", line)
     path = settings.toml_path(environ)
     try:
         config = settings.load(ConsoleConfig, environ, Path(path) if path else None)

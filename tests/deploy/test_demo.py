@@ -1,6 +1,7 @@
 """The demo: which sessions are played, what the view holds and how it looks, when all is through."""
 
 import asyncio
+import io
 import itertools
 import json
 
@@ -222,6 +223,25 @@ def test_a_frame_shows_every_stream_at_80_by_24():
 def test_a_plain_line_says_when_where_and_what():
     _, told = state_of(read("One. "), edge("sentence", 1, 5))
     assert plain(told[0], 61.0).split() == ["01:01", "tokens", "visit-1", "sentence", "One."]
+
+
+# what is said before anything comes back
+
+
+@pytest.mark.parametrize("once", [True, False])
+async def test_what_will_be_seen_is_said_before_anything_is_asked(tmp_path, once):
+    """ClickHouse and Kafka take seconds to answer; nobody looks at an empty screen meanwhile."""
+    console = Console(width=200, file=io.StringIO())
+
+    class Silent:
+        def rows(self, sql, **parameters):
+            raise DemoError(console.file.getvalue())
+
+    samples = load_samples()
+    with pytest.raises(DemoError) as said:
+        await Demo(Servers("nowhere", "", Silent(), tmp_path), Choice(once=once), samples, console).run()
+    for part in (f"{len(samples)} recorded sessions", "of tokens", "of metrics", "once" if once else "again and again", "topics of text"):
+        assert part in str(said.value)
 
 
 # when it is through

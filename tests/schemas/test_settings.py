@@ -63,8 +63,15 @@ def test_a_file_that_is_no_toml_or_not_there_is_named(tmp_path: Path) -> None:
     ("written", "says"),
     [
         ("[buffer]\nmax_token = 3", r"\[buffer\] max_token .* wanted max_tokens"),
-        ("[buffer]\nzzz = 3", "wanted max_tokens, mode"),
+        ("[buffer]\nzzz = 3", "wanted .*max_tokens, mode"),
         ("[bufer]\nmax_tokens = 3", r"\[bufer\].*wanted \[buffer\]"),
+        ("[evaluaton]\nevery = '5m'", r"\[evaluaton\].*wanted \[evaluation\]"),
+        ("[evaluation]\nweb_hook = ''", r"\[evaluation\] web_hook .*wanted webhook"),
+        ("[topics]\nlabel = ['a']", r"\[topics\] label .*wanted labels"),
+        ("[nobodys]\nname = 1", r"\[nobodys\].*docs/settings.md"),
+        ("kafka_bootstrap_server = 'a:1'", "kafka_bootstrap_server .*wanted kafka_bootstrap:"),
+        ("STRATA_KAFKA_BOOTSTRAPS = 'a:1'", "wanted kafka_bootstrap:"),
+        ("STRATA_BUFFER_MAX_TOKENS = 3", r"wanted max_tokens under \[buffer\]"),
     ],
 )
 def test_a_misspelt_name_is_refused_rather_than_passed_over(written: str, says: str, tmp_path: Path) -> None:
@@ -73,6 +80,8 @@ def test_a_misspelt_name_is_refused_rather_than_passed_over(written: str, says: 
         load(Outer, {}, tmp_path / "strata.toml")
 
 
-def test_sections_of_other_programs_are_left_to_them(tmp_path: Path) -> None:
-    (tmp_path / "strata.toml").write_text("[evaluation]\nece = 0.05\n")
+def test_settings_of_our_other_processes_are_left_to_them(tmp_path: Path) -> None:
+    (tmp_path / "strata.toml").write_text(
+        "console_port = 80\nsink_index = 1\nworkers = 2\n[evaluation]\nevery = '1m'\n[topics.descriptions]\nany = 'text'\n[retention_days]\nhourly = 3\n"
+    )
     assert load(Outer, {}, tmp_path / "strata.toml") == Outer()

@@ -18,7 +18,8 @@ from deploy.local import topics
 from schemas.errors import SettingError
 from sinks import alerts, evaluate_thresholds, evaluate_watch
 from sinks.alert_log import AlertError, AlertLog
-from sinks.alerts import Message, Verdict
+from sinks.alerts import AT_ONCE, Message, Patience, Verdict
+from sinks.config import EvaluationConfig
 from sinks.console.alert_feed import AlertFeed
 from sinks.errors import UnavailableError
 from sinks.evaluate_watch import Watch
@@ -70,6 +71,60 @@ def test_after_any_looks_what_is_open_is_what_is_broken_and_states_alternate(loo
         states = [m["state"] for m in told if m["about"]["task"] == task]
         assert states == [("open", "closed")[n % 2] for n in range(len(states))]
     assert alerts.apply({}, told) == open_
+
+
+def looked(values: Sequence[float | None], patience: Patience) -> list[tuple[int, str]]:
+    """(minute, state) of what is told when a look a minute sees these; None where the row is not there."""
+    open_, since, told = alerts.Open(), alerts.Since(), list[tuple[int, str]]()
+    for minute, value in enumerate(values):
+        found = [] if value is None else rows(topic=value)
+        since = alerts.differing(open_, found, DAY, at(minute), since)
+        news = alerts.follow(open_, found, DAY, at(minute), patience, since)
+        open_ = alerts.apply(open_, news)
+        told += [(minute, message["state"]) for message in news]
+    return told
+
+
+def patience(pending: int, keep_firing: int) -> Patience:
+    return Patience(timedelta(minutes=pending), timedelta(minutes=keep_firing))
+
+
+def test_a_value_that_hovers_at_its_bound_opens_one_alert() -> None:
+    hovering = [210.0, 190.0] * 20
+    assert len(looked(hovering, AT_ONCE)) == 40
+    assert looked(hovering, patience(0, 15)) == [(0, "open")]
+    assert looked([*hovering, *[190.0] * 30], patience(0, 15)) == [(0, "open"), (39 + 15, "closed")]
+    assert looked([210.0, None, 210.0, None, None, None, None], patience(0, 3)) == [(0, "open"), (6, "closed")]
+
+
+def test_a_crossing_that_does_not_last_opens_nothing() -> None:
+    assert looked([210.0, 210.0, 190.0] * 10, patience(3, 0)) == []
+    assert looked([190.0, 210.0, 210.0, 210.0, 210.0, 190.0], patience(3, 0)) == [(4, "open"), (5, "closed")]
+
+
+@given(st.lists(st.sampled_from([100.0, 300.0, None]), max_size=40), st.integers(0, 4), st.integers(0, 4))
+def test_what_is_told_is_what_has_lasted(values: list[float | None], pending: int, keep_firing: int) -> None:
+    """The plain version: count the looks in a row that say otherwise than was told."""
+    expected, is_open, n = [], False, 0
+    for minute, value in enumerate(values):
+        n = n + 1 if (value == 300.0) != is_open else 0
+        if n > (keep_firing if is_open else pending):
+            is_open, n = not is_open, 0
+            expected.append((minute, "open" if is_open else "closed"))
+    assert looked(values, patience(pending, keep_firing)) == expected
+
+
+async def test_a_watcher_is_as_patient_as_its_settings_say() -> None:
+    looks = iter([rows(topic=300.0), rows(topic=150.0), rows(topic=300.0), rows(topic=150.0), rows(topic=150.0), rows(topic=150.0)])
+    topic = Topic()
+    patient = evaluate_watch.patience_of(EvaluationConfig(pending_for="0s", keep_firing_for="2m"))
+    watch = Watch(lambda _: next(looks), DAY, topic, patience=patient, is_started=True)  # type: ignore[arg-type]
+    said = [await watch.once(at(minute)) for minute in range(6)]
+    assert [(m["state"], m["timestamp"]) for m in topic.messages] == [("open", at(0).isoformat()), ("closed", at(5).isoformat())]
+    assert said[3].endswith("1 open, 0 opened, 0 closed, 1 waited for")
+    assert said[5].endswith("0 open, 0 opened, 1 closed")
+    with pytest.raises(SettingError, match=r"\[evaluation\] keep_firing_for 'soon': wanted such as 30s"):
+        evaluate_watch.patience_of(EvaluationConfig(keep_firing_for="soon"))
 
 
 @dataclass
