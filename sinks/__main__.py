@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import uvloop
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from schemas import settings
+from schemas import collector, settings
 from schemas.codec import Codec
 from schemas.errors import SettingError, StrataError
 from schemas.registry import Registry
@@ -115,6 +116,7 @@ async def serve(config: SinkConfig, environ: Mapping[str, str], ready_file: Path
             loop.add_signal_handler(number, stop.set)  # once more: the engine has handlers of its own
         if config.rollup_every_s > 0 and config.sink_index == 0:
             summing = asyncio.create_task(rollups.keep_up(opened, config.rollup_every_s, stop))
+        collector.spare()
         await Consumer(config, opened, Codec(registry), export).run(stop, lambda: ready.tell(ready_file, address))
     finally:
         ready.forget(ready_file)
@@ -154,7 +156,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     try:
         config = settings.load(SinkConfig, environ, settings.toml_path(environ), flags)
         ready_file = environ.get("STRATA_READY_FILE")
-        asyncio.run(serve(config, environ, Path(ready_file) if ready_file else None))
+        uvloop.run(serve(config, environ, Path(ready_file) if ready_file else None))
     except SettingError as problem:
         log.error("%s", problem)
         return 2
