@@ -135,8 +135,9 @@ class Stored(NamedTuple):
 
 
 @cache
-def _reader(name: str) -> Callable[[bytes], tuple[str, str, str, int, int, bool]]:
-    return reader(json.loads(schema_text(name)), len(_prefix(name)))
+def _reader(name: str) -> tuple[bytes, Callable[[bytes], tuple[str, str, str, int, int, bool]]]:
+    """What an event under the current schema begins with, and a function that reads its place."""
+    return _prefix(name), reader(json.loads(schema_text(name)), len(_prefix(name)))
 
 
 @cache
@@ -196,9 +197,10 @@ class Codec:
 
     def event(self, name: str, value: bytes | None) -> "Stored":
         """An output event as it is stored: its place, and its bytes under the current schema without their prefix. Raises CodecError."""
-        if value and value.startswith(_prefix(name)):
+        prefix, read = _reader(name)
+        if value and value.startswith(prefix):
             try:
-                event_id, session_id, topic, partition, offset, is_plain = _reader(name)(value)
+                event_id, session_id, topic, partition, offset, is_plain = read(value)
             except (IndexError, ValueError) as problem:
                 reason = str(problem) or "they end within a field"
                 raise TruncatedRecordError(f"{name}: {len(value)} bytes do not hold a whole record ({reason}); write it again") from problem

@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import uvloop
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from schemas import ready, settings
+from schemas import collector, ready, settings
 from schemas.codec import Codec
 from schemas.errors import SettingError, StrataError
 from schemas.known_settings import unknown_variables
@@ -116,12 +117,7 @@ async def serve(config: SinkConfig, environ: Mapping[str, str], ready_file: Path
             loop.add_signal_handler(number, stop.set)  # once more: the engine has handlers of its own
         if config.rollup_every_s > 0 and config.sink_index == 0:
             summing = asyncio.create_task(rollups.keep_up(opened, config.rollup_every_s, stop))
-
-        def consuming() -> None:
-            ready.tell(ready_file, address)
-            log.info("ready")
-
-        await Consumer(config, opened, Codec(registry), export).run(stop, consuming)
+from schemas import collector, ready, settings
     finally:
         ready.forget(ready_file)
         if http:
@@ -162,7 +158,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     try:
         config = settings.load(SinkConfig, environ, settings.toml_path(environ), flags)
         ready_file = environ.get("STRATA_READY_FILE")
-        asyncio.run(serve(config, environ, Path(ready_file) if ready_file else None))
+        uvloop.run(serve(config, environ, Path(ready_file) if ready_file else None))
     except SettingError as problem:
         log.error("%s", problem)
         return 2

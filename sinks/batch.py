@@ -6,6 +6,8 @@ Next: sinks/rows.py, sinks/spans.py
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from schemas.codec import Codec
@@ -40,21 +42,22 @@ def read(codec: Codec, prefix: str, records: Iterable[Record]) -> Batch:
     Raises errors that another try can cure (a schema registry that does not answer).
     """
     batch = Batch()
-    for record in records:
-        table = TABLES[record.topic.removeprefix(prefix)]
-        try:
-            found = _rows(codec, table, record)
-        except StrataError as problem:
-            if problem.retriable:
-                raise
-            if table != "labels":
-                batch.unreadable.append((record, problem))
-            continue
-        rows = batch.tables.get(table)
-        if rows is None:
-            rows = batch.tables[table] = Rows()
-        rows.values += found
-        rows.records += [record] * len(found)
+    for topic, run in groupby(records, attrgetter("topic")):  # a poll gives them by partition
+        table = TABLES[topic.removeprefix(prefix)]
+        rows = batch.tables.get(table) or Rows()
+        for record in run:
+            try:
+                found = _rows(codec, table, record)
+            except StrataError as problem:
+                if problem.retriable:
+                    raise
+                if table != "labels":
+                    batch.unreadable.append((record, problem))
+                continue
+            rows.values += found
+            rows.records += [record] * len(found)
+        if rows.values:
+            batch.tables[table] = rows
     return batch
 
 

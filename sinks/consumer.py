@@ -146,14 +146,16 @@ class Consumer:
         """The records of the next batch: a backlog at once; else what comes within the wait."""
         config = self._config
         records = flat(await self._getmany(consumer, 500, config.sink_batch_rows))
+        n_bytes = sum(map(size, records))
         if not records or stop.is_set():
             return records
         if len(records) < BUSY_RECORDS:
             wait = min(max(config.sink_batch_ms / 1000, DUTY * self._last_write_s), LONGEST_WAIT_S)
             await pause(stop, wait)
-        while len(records) < config.sink_batch_rows and sum(map(size, records)) < config.sink_batch_bytes:
+        while len(records) < config.sink_batch_rows and n_bytes < config.sink_batch_bytes:
             more = flat(await self._getmany(consumer, 0, config.sink_batch_rows - len(records)))
             records += more
+            n_bytes += sum(map(size, more))
             if not more:
                 break
         return records
@@ -322,7 +324,8 @@ def flat(polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> list[Cons
 
 def ends(records: Sequence[ConsumerRecord]) -> dict[TopicPartition, int]:
     """The offset after the last record of each partition."""
-    return {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
+    last = {(record.topic, record.partition): record.offset + 1 for record in records}
+    return {TopicPartition(*place): offset for place, offset in last.items()}
 
 
 def size(record: ConsumerRecord) -> int:

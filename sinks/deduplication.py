@@ -29,6 +29,9 @@ from sinks.clickhouse import ClickHouse, first_line, listed, quoted
 from sinks.errors import RowsRefusedError
 from sinks.rows import Values, to_block
 
+Stream = tuple[str, int, str]
+"""Input topic, partition and session: within it, offsets order the events."""
+
 SEEN_SESSIONS = 50_000
 """Per table; one takes about 200 bytes. A session that fell out is looked up again."""
 
@@ -37,9 +40,9 @@ SEEN_SESSIONS = 50_000
 class Seen:
     """The highest input offset stored, per session and input partition (a forwarded record comes from another): a row beyond it is new."""
 
-    highest: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    highest: dict[Stream, int] = field(default_factory=dict)
 
-    def remember(self, session: tuple[str, int, str], offset: int) -> None:
+    def remember(self, session: Stream, offset: int) -> None:
         top = self.highest.pop(session, offset)  # put back at the end: the dict is in order of use
         self.highest[session] = max(top, offset)
 
@@ -47,11 +50,6 @@ class Seen:
         if (beyond := len(self.highest) - SEEN_SESSIONS) > 0:
             for session in list(islice(self.highest, beyond + SEEN_SESSIONS // 10)):
                 del self.highest[session]
-
-
-def stream(row: Stored) -> tuple[str, int, str]:
-    """Within it, offsets order the events."""
-    return row.kafka_topic, row.kafka_partition, row.session_id
 
 
 @dataclass
@@ -82,37 +80,42 @@ class Table:
         """Insert the rows that are not there yet; those the table refuses are told. Raises UnavailableError: then call it again."""
         try:
             # 1. once in the batch
+            keys = self._keys(rows)
             unique: dict[str, int] = {}
-            for index, row in enumerate(rows):
-                unique.setdefault(self._key(row), index)
+            for index, key in enumerate(keys):
+                unique.setdefault(key, index)
             # 2. not in the table
-            stored = self._stored_spans(rows) if self._spans else self._stored([rows[i] for i in unique.values()])
-            new = [index for key, index in unique.items() if key not in stored]
+            streams = [] if self._spans else [(row.kafka_topic, row.kafka_partition, row.session_id) for row in rows]
+            stored = self._stored_spans(rows) if self._spans else self._stored(rows, streams)
+            new = [index for key, index in unique.items() if key not in stored] if stored else list(unique.values())
             # 3. insert
             done = Written(duplicates=len(rows) - len(new))
             if new:
                 self._insert(rows, new, done)
-            if not self._spans:
-                for index in unique.values():
-                    self._seen.remember(stream(rows[index]), rows[index].kafka_offset)
-                self._seen.trim()
+            highest: dict[Stream, int] = {}
+            for stream, row in zip(streams, rows):
+                if row.kafka_offset >= highest.get(stream, row.kafka_offset):
+                    highest[stream] = row.kafka_offset
+            for stream, offset in highest.items():
+                self._seen.remember(stream, offset)
+            self._seen.trim()
             return done
         except BaseException:
             self.forget()
             raise
 
-    def _key(self, row: Any) -> str:
-        return row["TraceId"] + row["SpanId"] if self._spans else row.event_id
+    def _keys(self, rows: Sequence[Any]) -> list[str]:
+        return [row["TraceId"] + row["SpanId"] for row in rows] if self._spans else [row.event_id for row in rows]
 
-    def _stored(self, rows: Sequence[Stored]) -> set[str]:
-        """Ids of those rows that are in the table, of those that may be."""
+    def _stored(self, rows: Sequence[Stored], streams: Sequence[Stream]) -> set[str]:
+        """Ids of those rows that are in the table, of those that may be; `streams` are theirs."""
         known = self._seen.highest
-        unknown = [row for row in rows if stream(row) not in known]
+        unknown = [row for row, stream in zip(rows, streams) if stream not in known]
         if unknown:  # of a session that is new, this is the only question
             top = f"SELECT kafka_topic, kafka_partition, session_id, max(kafka_offset) FROM {self.name} WHERE {ranges(unknown, '>= {lo}')} GROUP BY 1, 2, 3"
             for topic, partition, session, highest in self._clickhouse.rows(top):
                 self._seen.remember((topic, partition, session), highest)
-        doubtful = [row for row in rows if row.kafka_offset <= known.get(stream(row), -1)]
+        doubtful = [row for row, stream in zip(rows, streams) if row.kafka_offset <= known.get(stream, -1)]
         if not doubtful:
             return set()
         ids = f"SELECT toString(event_id) FROM {self.name} WHERE {ranges(doubtful, '>= {lo} AND kafka_offset <= {hi}')}"
@@ -128,7 +131,7 @@ class Table:
         try:
             form, block = to_block(self.name, [rows[i] for i in indexes])
             token = blake2b(
-                "".join(self._key(rows[i]) for i in indexes).encode("utf-8", "replace"), digest_size=16, salt=self._salt
+                "".join(self._keys([rows[i] for i in indexes])).encode("utf-8", "replace"), digest_size=16, salt=self._salt
             ).hexdigest()
             self._clickhouse.insert(self.name, block, token, form)
             done.inserted += len(indexes)

@@ -5,7 +5,6 @@ Next: streams/delivery.py
 """
 
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -15,6 +14,8 @@ from typing import Any, NoReturn
 
 import faust
 import uvloop
+
+from schemas import collector
 
 SWITCH_S = 0.0005
 """How long a thread that wants the interpreter waits for one that computes. By default 5 ms: the fetching thread was late by so much in
@@ -27,23 +28,12 @@ STOP_S = 9.0
 def run(app: faust.App) -> NoReturn:
     """Run the worker until TERM or INT (status 0) or a failure (status 1). Logging is the caller's to set up."""
     quieten()
-    spare_collector()
+    collector.spare()
     sys.setswitchinterval(SWITCH_S)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     _Worker(app, loop=loop).execute_from_commandline()
-
-
-def spare_collector() -> None:
-    """Let the cyclic garbage collector look seldom, and never at what was loaded before.
-
-    A step makes 100,000s of values and hardly a cycle. By default the collector would walk them, and all of the libraries, hundreds of
-    times a second: 30 % of the time of a worker (`strata bench`), and pauses.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
 
 
 class _Worker(faust.Worker):
