@@ -282,7 +282,6 @@ def _next_worker(data_dir: Path) -> int:
 
 data_commands.register(app)
 bench.register(app)
-bench.register(app)
 
 
 @app.command()

@@ -117,7 +117,13 @@ async def serve(config: SinkConfig, environ: Mapping[str, str], ready_file: Path
             loop.add_signal_handler(number, stop.set)  # once more: the engine has handlers of its own
         if config.rollup_every_s > 0 and config.sink_index == 0:
             summing = asyncio.create_task(rollups.keep_up(opened, config.rollup_every_s, stop))
-from schemas import collector, ready, settings
+
+        def tell_ready() -> None:
+            ready.tell(ready_file, address)
+            log.info("ready")
+
+        collector.spare()
+        await Consumer(config, opened, Codec(registry), export).run(stop, tell_ready)
     finally:
         ready.forget(ready_file)
         if http:
