@@ -5,6 +5,7 @@ each field means; tests/schemas/test_events.py holds both to be the same.
 Next: schemas/codec.py
 """
 
+from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
@@ -201,6 +202,7 @@ def event_id(*parts: object) -> str:
     return f"{h[:8]}-{h[8:12]}-8{h[13:16]}-a{h[17:20]}-{h[20:]}"
 
 
+@lru_cache(maxsize=16_384)  # asked for two or three times within a step
 def trace_id_of(topic: str, partition: int, offset: int) -> str:
     """The trace of a record whose producer sent none: 32 hex digits computed from its place."""
     return blake2b(f"trace\x1f{topic}\x1f{partition}\x1f{offset}".encode(), digest_size=16).hexdigest()
