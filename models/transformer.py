@@ -149,7 +149,9 @@ class StreamingHierarchicalTransformer:
         return replace(result, items=tuple(items))
 
     def close(self, work: Work) -> StepResult:
-        """Close an idle session: what is held back is read, and every span ends with its last item."""
+        """Close an idle session: what is held back is read, and every span ends with its last item. Of one without a state nothing is known."""
+        if work.state is None:
+            return StepResult(None)
         return self._step((work,), closes=True)[0]
 
     @torch.inference_mode()
@@ -184,7 +186,7 @@ class StreamingHierarchicalTransformer:
 
     def _plan(self, work: Work, closes: bool) -> Job:
         chat = is_chat(work)
-        state = work.state if work.state is not None else begun(self.config, chat, work.items[0].position if work.items else 0)
+        state = work.state if work.state is not None else begun(self.config, chat, work.items[0].position)
         made = plan(state, work.items, self.tokenizer, self.settings.buffer, self.config.n_sinks, chat, closes)
         cache = self.pool.get(work.session)
         recompute = self.settings.hierarchical_update.token_level == "recompute"

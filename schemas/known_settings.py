@@ -25,6 +25,7 @@ DEFINED = (
     ("deploy/config.py", "DeployConfig"),
 )
 """What each process is told: file and dataclass."""
+OURS = ("schemas.", "models.", "streams.", "sinks.", "deploy.")
 PREFIX, TESTS = "STRATA_", "STRATA_TEST_"
 Names = dict[str, set[str]]
 """Section, empty for none -> names of its settings."""
@@ -49,10 +50,13 @@ def variable(section: str, name: str) -> str:
 
 @cache
 def known() -> Names:
-    """The settings of all processes."""
+    """The settings of all processes; empty where their sources are not there (an installation without them): then no name is called unknown."""
     found: defaultdict[str, set[str]] = defaultdict(set)
-    for file, name in DEFINED:
-        _read(ROOT / file, name, "", found)
+    try:
+        for file, name in DEFINED:
+            _read(ROOT / file, name, "", found)
+    except OSError:
+        return {}
     return dict(found)
 
 
@@ -69,6 +73,8 @@ def of(cls: Any, section: str = "") -> Names:
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """A line about each variable that looks like a setting and is none. Not an error: other programs may have set it."""
+    if not known():
+        return []
     names = {variable(section, name)[len(PREFIX) :] for section, own in (*known().items(), *of(Surroundings).items()) for name in own}
     strangers = [name[len(PREFIX) :] for name in sorted(environ) if name.startswith(PREFIX) and not name.startswith(TESTS)]
     return [
@@ -81,9 +87,16 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 def check_file(table: Mapping[str, Any], own: Names) -> None:
     """Raises SettingError for a name that no process has, neither one of all nor one of `own`."""
+    if not known():
+        return
+    alone = of(Surroundings)[""]
     names = {section: known().get(section, set()) | own.get(section, set()) for section in known().keys() | own.keys()}
     spelt = {variable(s, n)[len(PREFIX) :].lower(): f"{n} under [{s}]" for s, found in names.items() if s for n in found}
     for key, value in table.items():
+        if key in alone:
+            raise SettingError(
+                f"setting {key} (settings file): it is read from the environment alone; set {variable('', key)} there and take it out"
+            )
         if key in names:
             for name in value if isinstance(value, Mapping) else ():
                 if name not in names[key]:
@@ -115,7 +128,7 @@ def _read(file: Path, name: str, section: str, found: dict[str, set[str]]) -> No
             continue
         kind = field.annotation.id if isinstance(field.annotation, ast.Name) else ""
         home = ROOT / (imported[kind].replace(".", "/") + ".py") if kind in imported else file
-        if kind in classes or (kind in imported and home.is_file()):
+        if kind in classes or (kind in imported and imported[kind].startswith(OURS)):
             _read(home, kind, field.target.id, found)
         else:
             found[section].add(field.target.id)

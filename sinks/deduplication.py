@@ -92,6 +92,7 @@ class Table:
             done = Written(duplicates=len(rows) - len(new))
             if new:
                 self._insert(rows, new, done)
+            # 4. remember; repeated and refused rows too: to remember too much only asks more often
             highest: dict[Stream, int] = {}
             for stream, row in zip(streams, rows):
                 if row.kafka_offset >= highest.get(stream, row.kafka_offset):

@@ -5,14 +5,14 @@ that they are. Knows failures and dead letters; leaves reading rows, and what ta
 Next: streams/emit.py
 """
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from schemas.errors import StrataError
 from schemas.topics import SESSION_TABLES, changelog_of
 from streams.emit import Emitter
-from streams.failures import Failure, dead_letter_headers
+from streams.failures import Failure
 from streams.publisher import Outgoing
 from streams.session import Place
 
@@ -45,10 +45,15 @@ def told(bad: BadRow, emitter: Emitter, prefix: str, modality: str, version: str
     place, outgoing = Place(changelog_of(SESSION_TABLES[modality], prefix), bad.partition, UNKNOWN_OFFSET, now_us // 1000), list[Outgoing]()
     for number, (key, value) in enumerate(bad.rows.items()):
         failure = Failure(
-            bad.error, place, bad.session_id, modality, now_us, action, True, "load", key=key, value=value, index=zlib.crc32(key + value)
+            bad.error, place, bad.session_id, modality, now_us, action, True, "load", key=key, value=value, index=_number(key + value)
         )
         if number == 0:
             outgoing += emitter.refused(failure, bad.partition, (), version)
         else:
-            outgoing.append(emitter.raw("dead-letter", bad.partition, key, value, dead_letter_headers(failure, ())))
+            outgoing.append(emitter.letter(failure, bad.partition, ()))
     return outgoing
+
+
+def _number(row: bytes) -> int:
+    """A number for a row, below 2^56."""
+    return int.from_bytes(blake2b(row, digest_size=7).digest(), "big")

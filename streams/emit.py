@@ -51,9 +51,12 @@ class Emitter:
 
     def refused(self, failure: Failure, partition: int, headers: tuple[Header, ...], model_version: str) -> list[Outgoing]:
         """The failure's row and the dead letter: original key, bytes and headers, with the reason."""
+        return [*self.records([to_event(failure, model_version)], partition), self.letter(failure, partition, headers)]
+
+    def letter(self, failure: Failure, partition: int, headers: tuple[Header, ...]) -> Outgoing:
+        """The dead letter alone."""
         key, value, own = _cut(failure.key, failure.value, headers)
-        letter = self.raw("dead-letter", partition, key, value, dead_letter_headers(failure, own))
-        return [*self.records([to_event(failure, model_version)], partition), letter]
+        return self.raw("dead-letter", partition, key, value, dead_letter_headers(failure, own))
 
     def raw(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: list[Header]) -> Outgoing:
         """A record whose bytes are ready: a dead letter, a forwarded record, a trace."""

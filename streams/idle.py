@@ -67,7 +67,8 @@ class Idle:
         self.due_ms = now_ms + self._idle_s * 100  # a tenth of the time, in ms
         # 1. who is silent, of the versions that are at hand
         silent = self._silent(now_ms)
-        await self._publisher.publish(self._concluding.unreadable(self._sessions.found_bad()))  # before anything is stored in their place
+        if bad := self._sessions.found_bad():
+            await self._publisher.publish(self._concluding.unreadable(bad))  # before anything is stored in their place
         if not (idle := self._at_hand(silent, now_ms)):
             return None
         # 2. each by the version of its last line

@@ -73,7 +73,12 @@ class Inference:
         return await self._run(lambda: self._models[modality].answer(work))
 
     def pack(self, modality: str, state: Any, stored: Any) -> tuple[bytes, Mapping[bytes, bytes]]:
-        """A state's bytes; where its model keeps rows, its head and the rows that changed since `stored`, the state written last."""
+        """A state's bytes; where its model keeps rows, its head and the rows that changed since `stored`, the state written last.
+
+        Of a session of which the model knows nothing, as when what it knew cannot be read, no bytes.
+        """
+        if state is None:
+            return b"", {}
         if (model := self._rows.get(modality)) is not None:
             return model.pack_head(state), model.pack_rows(state, stored)
         return self._models[modality].pack(state), {}

@@ -24,7 +24,7 @@ MAX_BATCH_BYTES = 1 << 20
 """A batch ends with the record that reaches it; one record may be larger."""
 FETCH_WAIT_MS = 250
 """How long the broker may hold a fetch back when nothing is new: a partition that gets room again waits at most so long."""
-LINGER_S = 0.008
+LINGER_S = 0.004
 """A fetch follows the answer of the one before after so long, and brings all that came meanwhile; the first after a pause is at once."""
 HOLD_S = 0.01
 """While records wait here for a busy main loop, the next fetch waits for it too, at most so long: it would only add to them."""

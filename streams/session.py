@@ -144,7 +144,7 @@ def accept(state: SessionState, read: Read, config: StreamConfig) -> tuple[Sessi
     notices: list[RecordError] = []
     # 1. position
     given, position = contents.position, state.next_position
-    if position == UNNUMBERED:  # beyond all that it can have had on this partition: a position used again would name events that are there
+    if position == UNNUMBERED:  # beyond all that it can have had, if they were numbered here: one used again names events that are there
         position = read.offset if given is None else given
     if given is not None and given != position:
         if given < position:

@@ -216,6 +216,8 @@ class Sessions:
         parts = self._further(session_id, partition) if has_rows else {}
         try:
             return row.state, self._inference.unpack(self._modality, row.model, parts)
+        except MemoryError:
+            raise
         except Exception as problem:  # whatever the bytes make a model run into
             seen = f"state of {len(row.model)} bytes cannot be read by model {self._inference.version(self._modality)} ({problem})"
             goes_on = f"the session goes on at position {row.state.next_position} with an empty window, its rows are in dead-letter"

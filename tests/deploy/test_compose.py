@@ -20,7 +20,7 @@ import yaml
 
 from deploy import cli
 from deploy.config import DeployConfig
-from schemas.settings import variable
+from schemas.known_settings import variable
 from sinks.config import EvaluateConfig, SinkConfig
 from streams.config import StreamConfig
 

@@ -43,6 +43,14 @@ def whole(model):
     return play(model, sessions())
 
 
+def test_spans_of_a_session_that_begins_later_begin_there(model):
+    items = [replace(item, position=item.position + 7) for item in text_items()]
+    (result,) = model.step([Work("late", None, items)])
+    found = answers(result.items, "surprise") + [a for a in answers(result.items, "topic") if not a.output.get("level")]
+    assert min(a.span_start for a in found) == 7
+    assert model.close(Work("late", None, ())).state is None  # of nothing, nothing is said
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_any_split_over_any_batches_tells_the_same_bits(model, whole, seed):
     assert play(model, sessions(), seed) == whole

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from deploy.config import DeployConfig
-from schemas.known_settings import DEFINED, ROOT, Surroundings, known, of, unknown_variables, variable
+from schemas.errors import SettingError
+from schemas.known_settings import DEFINED, ROOT, Surroundings, check_file, known, of, unknown_variables, variable
 from sinks.config import EvaluateConfig, SinkConfig
 from sinks.console.config import ConsoleConfig
 from streams.config import StreamConfig
@@ -58,11 +59,27 @@ def test_every_variable_that_the_product_names_is_known() -> None:
     assert unknown_variables(dict.fromkeys(named, "")) == []
 
 
+def test_a_name_of_the_environment_alone_says_so_in_a_file() -> None:
+    with pytest.raises(SettingError, match="environment alone; set STRATA_LOG_LEVEL"):
+        check_file({"log_level": "DEBUG"}, {"": {"data_dir"}})
+
+
+def test_without_sources_no_name_is_called_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    known.cache_clear()
+    monkeypatch.setattr("schemas.known_settings.ROOT", tmp_path)
+    try:
+        assert unknown_variables({"STRATA_WHATEVER": "1"}) == []
+        check_file({"whatever": 1}, {})
+    finally:
+        known.cache_clear()
+
+
 @pytest.mark.parametrize("module", ["streams", "sinks", "sinks.console", "sinks.evaluate", "deploy.cli"])
 def test_each_process_says_it(module: str, tmp_path: Path) -> None:
     arguments = ["status"] if module == "deploy.cli" else []
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
+        timeout=120,
         env={
             "STRATA_TOPICS_LABEL": "a",
             "STRATA_PARTITIONS": "many",

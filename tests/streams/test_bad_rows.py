@@ -1,7 +1,7 @@
 """A row of a session table that cannot be read stops nobody: its session goes on, it is told once, and its bytes are kept."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.log_model import LogModel
 from models.metric_model import MetricModel
 from models.null import NullModel
 from models.steps import SessionModel
 from schemas.codec import Codec
-from streams.agents import metrics, tokens
+from streams.agents import logs, metrics, tokens
 from streams.batching import Batch
 from streams.config import StreamConfig
 from streams.deliveries import Deliveries
@@ -27,6 +28,7 @@ from streams.reading import Reader
 from streams.session import SessionState
 from streams.sessions import MOST_IDLE, ROW_VERSION, SUB_KEY, Row, Sessions
 from streams.tracing import Sampler, Tracer
+from tests.models.small_text_model import small_model
 from tests.streams.test_reading import Raw, home
 from tests.streams.test_session_rows import Table
 
@@ -66,7 +68,7 @@ class Worker:
         publisher: Any = SimpleNamespace(publish=self._publish)
         config = StreamConfig(session_idle_s=3600.0)
         services = Services(config, inference, Emitter("", "json"), publisher, Tracer(Sampler(0.0), "test", 50.0))
-        contents = {"tokens": tokens.contents, "metrics": metrics.contents}[modality]
+        contents = {"tokens": tokens.contents, "logs": logs.contents, "metrics": metrics.contents}[modality]
         reader = Reader(modality, Codec(), contents, 8, 100_000)
         self.sessions = Sessions(modality, None, inference)  # type: ignore[arg-type]
         self.lane = Lane(modality, reader, self.sessions, Deliveries(Consumer), services, lambda partition, reached: False)
@@ -161,6 +163,21 @@ async def test_a_bad_row_among_silent_sessions_is_told_once_and_the_others_are_c
     assert table.rows[SESSION.encode()] == CORRUPT  # kept until its next record
     await worker.read(41)
     assert len(worker.events("failures")) == 2
+
+
+@pytest.mark.parametrize(("modality", "make"), [("tokens", small_model), ("logs", LogModel), ("metrics", MetricModel)])
+async def test_a_silent_session_whose_model_state_cannot_be_read_is_closed(
+    table: Table, modality: str, make: Callable[[], SessionModel]
+) -> None:
+    table.rows[SESSION.encode()] = encode(Row(ROW_VERSION, SessionState(next_position=5, is_open=True, arrived_ms=1), b"bad"))
+    worker = Worker(table, modality, make())
+    worker.sessions.assigned([PARTITION])
+    await worker.lane.advance([])
+    assert [e["failure_type"] for e in worker.events("failures")] == ["UnreadableStateError"]
+    assert not Worker(table, modality, make()).sessions.load(PARTITION, [SESSION])[SESSION].state.is_open
+    await worker.read(41, text="It rains. ", name="a", value=1.0, raw="it rains")
+    assert [e["token_position"] for e in worker.events("input-stream")] == [5]
+    assert len(worker.events("failures")) == 1
 
 
 async def test_a_table_of_another_version_is_told_in_measure(table: Table, caplog: pytest.LogCaptureFixture) -> None:
