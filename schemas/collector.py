@@ -10,7 +10,7 @@ def spare() -> None:
     """Let it look seldom, and never at what was loaded before.
 
     By default it would walk the values of a step or a batch, 100,000s of them, and all of the libraries, hundreds of times a second: 30 %
-    of the time of a worker and a fifth of the writer's Python (`strata bench`), and pauses.
+    of the time of a worker (`strata bench`), and pauses.
     """
     gc.collect()
     gc.freeze()

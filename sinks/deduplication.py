@@ -87,7 +87,7 @@ class Table:
             # 2. not in the table
             streams = [] if self._spans else [(row.kafka_topic, row.kafka_partition, row.session_id) for row in rows]
             stored = self._stored_spans(rows) if self._spans else self._stored(rows, streams)
-            new = [index for key, index in unique.items() if key not in stored] if stored else list(unique.values())
+            new = [index for key, index in unique.items() if key not in stored]
             # 3. insert
             done = Written(duplicates=len(rows) - len(new))
             if new:
